@@ -1,0 +1,3 @@
+module yodel
+
+go 1.26.0
