@@ -10,8 +10,8 @@ const DefaultMark = 64 << 10
 //
 // Writing never fails and never blocks; the mark is what bounds it. While the
 // pending output is at the mark or above, the engine reads no input from the peer
-// and calls Step for ticks only, so a session that answers what it hears needs no
-// check of its own, and a generator writes while Room is positive.
+// and does not call Step (a tick waits), so a session that answers what it hears
+// needs no check of its own, and a generator writes while Room is positive.
 //
 // The zero value is ready to use.
 type Out struct {
@@ -54,7 +54,7 @@ func (o *Out) Extend(n int) []byte {
 
 // Room returns how many bytes may still be written before the output reaches its
 // mark; 0 when it has. A Step may write past the mark: the mark says when to stop.
-func (o *Out) Room() int { return max(o.markOrDefault()-o.Len(), 0) }
+func (o *Out) Room() int { return max(o.Mark()-o.Len(), 0) }
 
 // WakeAt asks for a Tick at t or shortly after. A later call replaces an earlier
 // one; the zero time cancels. The wish is gone once the Tick has come.
@@ -69,7 +69,8 @@ func (o *Out) Heard(n int) { o.heard = append(o.heard, n) }
 // SetMark sets the high-water mark in bytes; 0 means DefaultMark.
 func (o *Out) SetMark(n int) { o.mark = n }
 
-func (o *Out) markOrDefault() int {
+// Mark returns the high-water mark in bytes.
+func (o *Out) Mark() int {
 	if o.mark == 0 {
 		return DefaultMark
 	}

@@ -1,0 +1,333 @@
+package engine
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"yodel"
+	"yodel/trace"
+)
+
+// Blocking is the body of the engines whose I/O blocks: it accepts, admits, and
+// drives each connection on one goroutine. Which goroutine that is makes the
+// difference between them.
+type Blocking struct {
+	svc    any
+	form   Form
+	cfg    Config
+	gate   *Gate
+	shared *Shared // sessions only
+	count  Counters
+	run    func(serve func())
+
+	refusals, acceptFailures sampler
+
+	stopping atomic.Bool // Shutdown or Close was called
+	stopped  chan struct{}
+	cutting  atomic.Bool // Close was called
+	cut      chan struct{}
+
+	mu        sync.Mutex
+	listeners map[net.Listener]bool
+	conns     map[*conn]bool
+	handlers  sync.WaitGroup // one for each of conns, and for each Serve
+}
+
+// NewBlocking returns an engine for svc that calls run for each admitted
+// connection; serve returns when the connection is closed. cfg may be nil. The
+// error wraps ErrUnfit if svc has no form.
+func NewBlocking(svc any, cfg *Config, run func(serve func())) (*Blocking, error) {
+	if err := CheckService(svc); err != nil {
+		return nil, err
+	}
+	if cfg == nil {
+		cfg = &Config{}
+	}
+	b := &Blocking{
+		svc: svc, form: FormOf(svc), cfg: *cfg, gate: cfg.Gate, run: run,
+		stopped: make(chan struct{}), cut: make(chan struct{}),
+		listeners: make(map[net.Listener]bool), conns: make(map[*conn]bool),
+	}
+	if b.gate == nil {
+		b.gate = NewGate(nil)
+	}
+	if s, ok := svc.(yodel.Service); ok {
+		b.shared = NewShared(s, &b.cfg, &b.count)
+	}
+	return b, nil
+}
+
+// Stats implements Engine.
+func (b *Blocking) Stats() Stats { return b.count.Read() }
+
+// Serve implements Engine.
+func (b *Blocking) Serve(l net.Listener) error {
+	if !b.addListener(l) {
+		l.Close()
+		return ErrClosed
+	}
+	defer b.removeListener(l)
+	if s, ok := b.svc.(ListenerServer); ok {
+		return b.serveDoor(s, l)
+	}
+	for {
+		c, err := b.next(l)
+		if err != nil {
+			return err
+		}
+		b.run(func() { b.serve(c) })
+	}
+}
+
+// next returns the next admitted connection of l.
+func (b *Blocking) next(l net.Listener) (*conn, error) {
+	for {
+		nc, err := b.accept(l)
+		if err != nil {
+			return nil, err
+		}
+		if c := b.admit(nc); c != nil {
+			return c, nil
+		}
+	}
+}
+
+// accept waits for room and for a connection. Failures that pass, such as a lack of
+// descriptors, are waited out: clients wait in the accept queue meanwhile.
+func (b *Blocking) accept(l net.Listener) (net.Conn, error) {
+	var delay time.Duration
+	for {
+		if !b.waitRoom() {
+			return nil, ErrClosed
+		}
+		nc, err := l.Accept()
+		switch {
+		case err == nil:
+			return nc, nil
+		case b.stopping.Load():
+			return nil, ErrClosed
+		case isFatal(err):
+			return nil, fmt.Errorf("accept on %v: %w", l.Addr(), err)
+		}
+		b.count.acceptErrors.Add(1)
+		if n, ok := b.acceptFailures.take(time.Now()); ok {
+			b.cfg.log().Warn("accept failed; waiting clients stay in the accept queue", "listener", l.Addr(), "error", err, "times", n)
+		}
+		delay = min(max(2*delay, 5*time.Millisecond), 80*time.Millisecond)
+		b.pause(delay)
+	}
+}
+
+// waitRoom waits until one more connection may be accepted; false means that the
+// engine was stopped.
+func (b *Blocking) waitRoom() bool {
+	for {
+		room := b.gate.Room()
+		if room == nil {
+			return !b.stopping.Load()
+		}
+		select {
+		case <-room:
+		case <-b.stopped:
+			return false
+		}
+	}
+}
+
+// pause waits for d, or less if a connection ends, which frees a descriptor.
+func (b *Blocking) pause(d time.Duration) {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-t.C:
+	case <-b.gate.Ended():
+	case <-b.stopped:
+	}
+}
+
+// admit asks the gate about nc. It returns nil, and has closed nc, if it may not be
+// served.
+func (b *Blocking) admit(nc net.Conn) *conn {
+	b.count.accepted.Add(1)
+	c := &conn{raw: nc, id: trace.NewID(), peer: PeerOf(nc), began: time.Now(), drained: make(chan struct{}), door: b.form != SessionForm}
+	if b.cfg.TLS != nil {
+		c.peer.Network = "tls"
+	}
+	why := None
+	if c.pass, why = b.gate.Enter(c.peer.Remote); why == None {
+		if slices.Contains(b.cfg.RefuseFrom, c.peer.Remote.Port()) && c.peer.Remote.IsValid() {
+			why = BouncePort
+		}
+	}
+	if why == None && !b.addConn(c) {
+		why = Cut
+	}
+	if why != None {
+		b.refuse(c, why)
+		return nil
+	}
+	b.emitAccept(c)
+	return c
+}
+
+func (b *Blocking) refuse(c *conn, why Reason) {
+	c.raw.Close()
+	c.pass.Leave()
+	b.count.ended[why].Add(1)
+	if b.cfg.Sink != nil {
+		b.emit(c, trace.Event{Op: trace.Refuse, Text: why.String()})
+	}
+	if n, ok := b.refusals.take(time.Now()); ok {
+		b.cfg.log().Warn("connection refused", "service", b.cfg.Service, "peer", c.peer.String(), "why", why.String(), "times", n)
+	}
+}
+
+func (b *Blocking) emitAccept(c *conn) {
+	if b.cfg.Sink == nil {
+		return
+	}
+	c.fd = trace.Descriptor(c.raw)
+	b.emit(c, trace.Event{Op: trace.Accept})
+}
+
+// emit completes e with what is known of c. It is called only when there is a
+// sink.
+func (b *Blocking) emit(c *conn, e trace.Event) {
+	e.Conn, e.Side, e.FD, e.Service = c.id, trace.Server, c.fd, b.cfg.Service
+	e.Network, e.Local, e.Remote, e.Path = c.peer.Network, c.peer.Local, c.peer.Remote, c.peer.Path
+	if e.Time.IsZero() {
+		e.Time = time.Now()
+	}
+	b.cfg.Sink.Emit(&e)
+}
+
+func (b *Blocking) addListener(l net.Listener) bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.stopping.Load() {
+		return false
+	}
+	b.listeners[l] = true
+	b.handlers.Add(1)
+	return true
+}
+
+func (b *Blocking) removeListener(l net.Listener) {
+	l.Close()
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	delete(b.listeners, l)
+	b.handlers.Done()
+}
+
+func (b *Blocking) addConn(c *conn) bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.cutting.Load() {
+		return false
+	}
+	b.conns[c] = true
+	b.handlers.Add(1)
+	if b.stopping.Load() {
+		c.nudge()
+	}
+	return true
+}
+
+func (b *Blocking) removeConn(c *conn) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	delete(b.conns, c)
+	b.handlers.Done()
+}
+
+// stop ends accepting and tells all connections. It is safe to call again.
+func (b *Blocking) stop() {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.stopping.Swap(true) {
+		return
+	}
+	close(b.stopped)
+	for l := range b.listeners {
+		l.Close()
+	}
+	for c := range b.conns {
+		c.nudge()
+	}
+}
+
+// Shutdown implements Engine.
+func (b *Blocking) Shutdown(ctx context.Context) error {
+	b.stop()
+	done := make(chan struct{})
+	go func() {
+		b.handlers.Wait()
+		close(done)
+	}()
+	var err error
+	if s, ok := b.svc.(interface{ Shutdown(context.Context) error }); ok {
+		err = s.Shutdown(ctx)
+	}
+	select {
+	case <-done:
+		return err
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// Close implements Engine.
+func (b *Blocking) Close() error {
+	b.stop()
+	var err error
+	if s, ok := b.svc.(interface{ Close() error }); ok {
+		err = s.Close()
+	}
+	b.mu.Lock()
+	if !b.cutting.Swap(true) {
+		close(b.cut)
+	}
+	for c := range b.conns {
+		c.abort()
+	}
+	b.mu.Unlock()
+	b.handlers.Wait()
+	return err
+}
+
+// isFatal reports whether an error of accept will not pass: the listener itself is
+// unusable. accept(2) asks to treat all others as "try again".
+func isFatal(err error) bool {
+	if errors.Is(err, net.ErrClosed) {
+		return true
+	}
+	return slices.ContainsFunc(fatalErrnos, func(e error) bool { return errors.Is(err, e) })
+}
+
+// sampler lets one log line a second through and counts the others. It is safe for
+// concurrent use.
+type sampler struct {
+	mu   sync.Mutex
+	next time.Time
+	n    int
+}
+
+// take reports whether a line may be logged now, and for how many occurrences it
+// stands.
+func (s *sampler) take(now time.Time) (n int, ok bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.n++
+	if now.Before(s.next) {
+		return 0, false
+	}
+	n, s.n, s.next = s.n, 0, now.Add(time.Second)
+	return n, true
+}

@@ -1,0 +1,145 @@
+package engine
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"net"
+	"net/netip"
+	"syscall"
+	"time"
+
+	"yodel"
+	"yodel/trace"
+)
+
+// fatalErrnos are the errors of accept that mean the listener itself is unusable.
+var fatalErrnos = []error{syscall.EBADF, syscall.EINVAL, syscall.ENOTSOCK, syscall.EOPNOTSUPP, syscall.EFAULT}
+
+// conn is an accepted connection of a Blocking engine.
+type conn struct {
+	raw     net.Conn // as accepted
+	id      trace.ConnID
+	peer    yodel.Peer
+	fd      int // 0: not known
+	began   time.Time
+	pass    Pass
+	drained chan struct{} // not nil; closed by nudge
+	door    bool          // the read deadline is the service's
+}
+
+// nudge wakes the connection's goroutine so that it sees that the engine is
+// stopping. It is called once.
+func (c *conn) nudge() {
+	close(c.drained)
+	if !c.door {
+		c.raw.SetReadDeadline(time.Unix(1, 0))
+	}
+}
+
+// abort closes the socket by a reset, so that the kernel keeps nothing of it.
+func (c *conn) abort() {
+	if l, ok := c.raw.(interface{ SetLinger(int) error }); ok {
+		l.SetLinger(0)
+	}
+	c.raw.Close()
+}
+
+// PeerOf returns who is at the other end of nc, as far as its addresses tell.
+func PeerOf(nc net.Conn) yodel.Peer {
+	p := yodel.Peer{Local: addrPort(nc.LocalAddr()), Remote: addrPort(nc.RemoteAddr())}
+	if a := nc.LocalAddr(); a != nil {
+		p.Network = networkName(a.Network())
+		if u, ok := a.(*net.UnixAddr); ok {
+			p.Path = u.Name
+		}
+	}
+	return p
+}
+
+func networkName(s string) string {
+	switch s {
+	case "tcp4", "tcp6":
+		return "tcp"
+	case "udp4", "udp6":
+		return "udp"
+	}
+	return s
+}
+
+func addrPort(a net.Addr) netip.AddrPort {
+	with, ok := a.(interface{ AddrPort() netip.AddrPort })
+	if !ok {
+		return netip.AddrPort{}
+	}
+	ap := with.AddrPort()
+	return netip.AddrPortFrom(ap.Addr().Unmap(), ap.Port())
+}
+
+// serve runs one admitted connection to its end and closes it.
+func (b *Blocking) serve(c *conn) {
+	var e trace.Event
+	switch s := b.svc.(type) {
+	case yodel.Service:
+		e = b.converse(c)
+	case ConnServer:
+		e = b.serveConn(s, c)
+	}
+	b.finish(c, e)
+}
+
+// finish is the end of every admitted connection, whose socket is closed.
+func (b *Blocking) finish(c *conn, e trace.Event) {
+	c.pass.Leave()
+	if b.cfg.Sink != nil {
+		b.emit(c, e)
+	}
+	b.removeConn(c)
+}
+
+// logFault logs what an operator should know of how c ended.
+func (b *Blocking) logFault(c *conn, reason Reason, err error) {
+	var p *PanicError
+	switch {
+	case errors.As(err, &p):
+		b.cfg.log().Error("handler panicked", "conn", c.id, "service", b.cfg.Service, "panic", p.Value, "stack", string(p.Stack))
+	case reason == Fault:
+		b.cfg.log().Warn("connection failed", "conn", c.id, "service", b.cfg.Service, "error", err)
+	}
+}
+
+var errBusy = errors.New("too many TLS handshakes at once")
+
+// secure does the TLS handshake on top of below, if TLS is asked for, in its own
+// time and number.
+func (b *Blocking) secure(c *conn, below net.Conn) (net.Conn, error) {
+	if b.cfg.TLS == nil {
+		return below, nil
+	}
+	if !b.gate.Handshake() {
+		return nil, errBusy
+	}
+	defer b.gate.HandshakeDone()
+	ctx, cancel := context.WithTimeout(context.Background(), b.cfg.handshakeTimeout())
+	defer cancel()
+	from := time.Now()
+	t := tls.Server(below, b.cfg.TLS)
+	err := t.HandshakeContext(ctx)
+	if b.cfg.Sink != nil {
+		e := trace.Event{Op: trace.Handshake, Took: time.Since(from), Err: err}
+		if err == nil {
+			s := t.ConnectionState()
+			e.Text = tls.VersionName(s.Version) + " " + tls.CipherSuiteName(s.CipherSuite)
+		}
+		b.emit(c, e)
+	}
+	return t, err
+}
+
+// handshakeReason returns how a connection ended whose handshake failed with err.
+func handshakeReason(err error) Reason {
+	if errors.Is(err, errBusy) {
+		return Busy
+	}
+	return BadHandshake
+}

@@ -1,0 +1,469 @@
+package engine
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"runtime/debug"
+	"syscall"
+	"time"
+
+	"yodel"
+	"yodel/trace"
+)
+
+// Do is what an engine should do next for a connection: a set of the bits below.
+type Do uint8
+
+// The bits of Do. With none of them set the connection waits for its Deadline.
+const (
+	Read  Do = 1 << iota // read; then call Received, Ended or Failed
+	Write                // send Pending; then call Sent or Failed
+	Shut                 // end our direction (half-close); then call ShutDone or Failed
+	Close                // close the socket; the Core is over
+	Abort                // with Close: by a reset, so that the kernel keeps nothing
+)
+
+// Shared is what the connections of one engine have in common: the service, the
+// resolved limits, the sums.
+type Shared struct {
+	svc   yodel.Service
+	name  string
+	count *Counters
+	sink  trace.Sink
+	each  bool // the sink wants each read and write
+	base  time.Time
+
+	idle, header, rateAfter, linger, quiet time.Duration // 0: off
+	minRate, mark, maxInput                int
+	poison                                 bool
+}
+
+// NewShared resolves cfg, nil for the defaults, for the sessions of svc. What
+// happens is counted in count.
+func NewShared(svc yodel.Service, cfg *Config, count *Counters) *Shared {
+	if cfg == nil {
+		cfg = &Config{}
+	}
+	return &Shared{
+		svc: svc, name: cfg.Service, count: count, sink: cfg.Sink, each: trace.WantsEach(cfg.Sink),
+		base: time.Now().Add(-time.Second), // so that no time of a connection is 0
+		idle: cfg.idle(), header: cfg.headerTimeout(), rateAfter: cfg.minRateAfter(),
+		linger: cfg.linger(), quiet: cfg.quiet(),
+		minRate: cfg.minRate(), mark: cfg.Mark, maxInput: cfg.maxInput(),
+		poison: cfg.PoisonLent,
+	}
+}
+
+func (sh *Shared) since(t time.Time) time.Duration { return t.Sub(sh.base) }
+
+// state is where a connection stands; it only ever grows.
+type state uint8
+
+const (
+	unborn    state = iota
+	talking         // the session is asked
+	flushing        // the session has ended; its output goes out
+	shutting        // all is out; our direction is to be ended
+	lingering       // waiting, briefly, for the peer to end its direction
+	over            // to be closed
+)
+
+// Core is one connection as a pure state machine: its session, its bounded
+// buffers, its limits and deadlines. It does no I/O and reads no clock; every
+// method that takes now must be given a time that does not go back.
+//
+// The engine calls Start once. Then, until Next says Close: it does what Next
+// says, tells what came of it, and calls Tick when the time of Deadline has come.
+// A Core is not safe for concurrent use.
+type Core struct {
+	sh   *Shared
+	sess yodel.Session
+	out  yodel.Out
+	in   []byte // input that the session has not used
+
+	id    trace.ConnID
+	began time.Duration // these are all since sh.base; 0: not running
+	moved time.Duration // when bytes last went either way
+	asked time.Duration // when the first byte of the unfinished message came
+	rated time.Duration // when the present window of MinRate began
+	until time.Duration // when lingering ends
+
+	rateBytes         int // sent in the present window
+	bytesIn, bytesOut int64
+
+	state    state
+	reason   Reason
+	ended    bool // the peer has ended its direction
+	full     bool // the output has reached its mark and not yet sunk to half of it
+	stopping bool // Drain was called
+	abort    bool // close by a reset
+	wired    bool // Moved is called for what is sent, by a layer below
+	err      error
+}
+
+// Start opens the session and steps it for the first time.
+func (c *Core) Start(sh *Shared, peer yodel.Peer, id trace.ConnID, now time.Time) {
+	*c = Core{sh: sh, id: id, state: talking}
+	c.began = sh.since(now)
+	c.moved = c.began
+	c.out.SetMark(sh.mark)
+	sh.count.active.Add(1)
+	if c.open(peer); c.state == talking {
+		c.pump(yodel.Open, nil, now)
+	}
+}
+
+func (c *Core) open(peer yodel.Peer) {
+	defer c.rescue()
+	c.sess = c.sh.svc.Open(peer)
+}
+
+// Next returns what to do now.
+func (c *Core) Next() Do {
+	var do Do
+	if c.out.Len() > 0 && c.state <= flushing {
+		do |= Write
+	}
+	switch {
+	case c.state == over && c.abort:
+		return Close | Abort
+	case c.state == over:
+		return Close
+	case c.state == shutting:
+		do |= Shut
+	case c.state == talking && !c.full && !c.ended, c.state == lingering:
+		do |= Read
+	}
+	return do
+}
+
+// Pending returns the bytes to send next. The slice is valid until the next call
+// of any other method.
+func (c *Core) Pending() []byte { return c.out.Pending() }
+
+// Received tells that p was read. p is lent: it is not kept.
+func (c *Core) Received(p []byte, now time.Time) {
+	if len(p) == 0 || c.state == over {
+		return
+	}
+	c.countIn(len(p), now)
+	if c.state != talking {
+		c.sh.count.unread.Add(int64(len(p)))
+		return
+	}
+	data := p
+	if len(c.in) > 0 || c.full {
+		c.in = append(c.in, p...)
+		data = c.in
+	}
+	if !c.full { // bytes that were on their way when the mark was reached wait
+		c.pump(yodel.Data, data, now)
+	}
+}
+
+func (c *Core) countIn(n int, now time.Time) {
+	first := c.bytesIn == 0
+	c.bytesIn += int64(n)
+	c.moved = c.sh.since(now)
+	c.sh.count.bytesIn.Add(int64(n))
+	if c.sh.sink != nil && (first || c.sh.each) {
+		c.emit(trace.Read, n, now)
+	}
+}
+
+// Ended tells that the peer has ended its direction (a read returned 0, or
+// io.EOF).
+func (c *Core) Ended(now time.Time) {
+	if c.ended || c.state == over {
+		return
+	}
+	c.ended = true
+	if c.sh.sink != nil {
+		c.emit(trace.EOF, 0, now)
+	}
+	switch {
+	case c.state == lingering:
+		c.state = over
+	case c.state == talking && !c.full:
+		c.pump(yodel.EOF, c.in, now)
+	}
+}
+
+// Sent tells that the first n bytes of Pending were sent; 0 is allowed.
+func (c *Core) Sent(n int, now time.Time) {
+	if n == 0 || c.state == over {
+		return
+	}
+	c.countOut(n, now)
+	c.out.Sent(n)
+	if !c.wired {
+		c.Moved(n, now)
+	}
+	left := c.out.Len()
+	if left == 0 {
+		c.rated = 0
+	}
+	switch {
+	case c.state == flushing && left == 0:
+		c.flushed()
+	case c.state == talking && c.full && left <= c.out.Mark()/2:
+		c.full = false
+		c.pump(yodel.Room, c.in, now)
+	}
+}
+
+func (c *Core) countOut(n int, now time.Time) {
+	first := c.bytesOut == 0
+	c.bytesOut += int64(n)
+	c.sh.count.bytesOut.Add(int64(n))
+	if c.sh.sink != nil && (first || c.sh.each) {
+		c.emit(trace.Write, n, now)
+	}
+}
+
+// Moved tells that a layer below, TLS, has sent n bytes of what was handed to it,
+// while Sent can't tell yet. An engine with such a layer calls CountWire once
+// first; others need not know of it.
+func (c *Core) Moved(n int, now time.Time) {
+	c.moved = c.sh.since(now)
+	c.rateBytes += n
+}
+
+// CountWire says that Moved, and not Sent, tells how fast the peer takes what is
+// sent.
+func (c *Core) CountWire() { c.wired = true }
+
+// ShutDone tells that our direction was ended.
+func (c *Core) ShutDone(now time.Time) {
+	if c.state != shutting {
+		return
+	}
+	if c.sh.sink != nil {
+		c.emit(trace.Shutdown, 0, now)
+	}
+	c.state, c.until = lingering, c.sh.since(now)+c.sh.linger
+	if c.ended || c.sh.linger == 0 {
+		c.state = over
+	}
+}
+
+// Failed tells that reading, writing or shutting failed. A peer that went away is
+// a normal end.
+func (c *Core) Failed(err error, now time.Time) {
+	reason := ReasonOf(err)
+	if c.state == lingering {
+		reason = c.reason // all had been said
+	}
+	c.end(reason, err)
+	c.state = over
+}
+
+// ReasonOf returns how a connection ends whose I/O failed with err.
+func ReasonOf(err error) Reason {
+	switch {
+	case errors.Is(err, syscall.ETIMEDOUT), errors.Is(err, syscall.EHOSTUNREACH),
+		errors.Is(err, syscall.ENETUNREACH), errors.Is(err, os.ErrDeadlineExceeded):
+		return Vanished
+	case errors.Is(err, syscall.ECONNRESET), errors.Is(err, syscall.EPIPE),
+		errors.Is(err, syscall.ECONNABORTED), errors.Is(err, syscall.ENOTCONN), errors.Is(err, io.ErrClosedPipe):
+		return Reset
+	}
+	return Fault
+}
+
+// Drain asks the connection to end once it has been at rest for Config.Quiet.
+func (c *Core) Drain(now time.Time) {
+	c.stopping = true
+	c.Tick(now)
+}
+
+// Cut ends the connection at once, by a reset.
+func (c *Core) Cut(reason Reason) {
+	c.end(reason, nil)
+	c.state, c.abort = over, true
+}
+
+// end notes how the connection ended: the first reason given counts.
+func (c *Core) end(reason Reason, err error) {
+	if c.reason == None {
+		c.reason, c.err = reason, err
+	}
+	if c.state < flushing {
+		c.state = flushing
+	}
+}
+
+// pump steps the session while it uses what it is offered. data is all unused
+// input: c.in, or lent.
+func (c *Core) pump(kind yodel.Kind, data []byte, now time.Time) {
+	if c.ended && kind != yodel.Tick {
+		kind = yodel.EOF
+	}
+	usedAny := false
+	for {
+		used := c.step(yodel.Input{Kind: kind, Now: now, Data: data})
+		data = data[used:]
+		usedAny = usedAny || used > 0
+		if c.state != talking {
+			break
+		}
+		if c.full = c.out.Len() >= c.out.Mark(); c.full {
+			break
+		}
+		if used == 0 || len(data) == 0 && !c.ended {
+			break
+		}
+		kind = yodel.Data
+		if c.ended {
+			kind = yodel.EOF
+		}
+	}
+	c.keep(data)
+	c.settle(usedAny, now)
+}
+
+// keep stores what the session has not used.
+func (c *Core) keep(rest []byte) {
+	if len(rest) == 0 && cap(c.in) > 4<<10 {
+		c.in = nil
+		return
+	}
+	c.in = append(c.in[:0], rest...)
+}
+
+// settle sets the clocks after the session was stepped.
+func (c *Core) settle(usedAny bool, now time.Time) {
+	t := c.sh.since(now)
+	switch {
+	case c.state != talking || len(c.in) == 0 || c.full || c.ended:
+		c.asked = 0
+	case usedAny || c.asked == 0:
+		c.asked = t
+	}
+	if c.out.Len() > 0 && c.rated == 0 {
+		c.rated, c.rateBytes = t, 0
+	}
+	if c.state == talking && !c.full && len(c.in) > c.sh.maxInput {
+		c.end(LongMessage, nil)
+		c.state = over
+	}
+	if c.state == flushing && c.out.Len() == 0 {
+		c.flushed()
+	}
+}
+
+// flushed is called when the session has ended and its output is out.
+func (c *Core) flushed() {
+	c.state = shutting
+	if c.ended {
+		c.state = over // closing sends our FIN; there is nothing to wait for
+	}
+}
+
+// step runs the session once and returns how many bytes it used.
+func (c *Core) step(in yodel.Input) (used int) {
+	defer c.rescue()
+	n, err := c.sess.Step(in, &c.out)
+	if n < 0 || n > len(in.Data) {
+		c.fail(fmt.Errorf("session used %d of %d bytes", n, len(in.Data)))
+		return 0
+	}
+	c.heard(in.Now)
+	if c.sh.poison {
+		for i := range in.Data[:n] {
+			in.Data[i] = 0xDB
+		}
+	}
+	if err != nil {
+		c.sessionEnd(err)
+	}
+	return n
+}
+
+func (c *Core) heard(now time.Time) {
+	lengths := c.out.TakeHeard()
+	if len(lengths) == 0 {
+		return
+	}
+	c.sh.count.messages.Add(int64(len(lengths)))
+	if c.sh.sink == nil {
+		return
+	}
+	for _, n := range lengths {
+		c.emit(trace.Message, n, now)
+	}
+}
+
+func (c *Core) sessionEnd(err error) {
+	var mistake *yodel.PeerError
+	switch {
+	case err == io.EOF && c.ended:
+		c.end(Peer, nil)
+	case err == io.EOF:
+		c.end(Done, nil)
+	case errors.As(err, &mistake):
+		c.end(PeerMistake, err)
+	default:
+		c.fail(err)
+	}
+}
+
+// fail ends the connection at once for a fault of our own.
+func (c *Core) fail(err error) {
+	c.end(Fault, err)
+	c.state = over
+}
+
+// A PanicError is a panic of a handler's.
+type PanicError struct {
+	Value any
+	Stack []byte
+}
+
+// Error returns the panic's value; the stack is apart.
+func (e *PanicError) Error() string { return fmt.Sprintf("panic: %v", e.Value) }
+
+func (c *Core) rescue() {
+	if v := recover(); v != nil {
+		c.end(Panic, &PanicError{Value: v, Stack: debug.Stack()})
+		c.state = over
+	}
+}
+
+// emit is called only when there is a sink.
+func (c *Core) emit(op trace.Op, n int, now time.Time) {
+	c.sh.sink.Emit(&trace.Event{
+		Conn: c.id, Op: op, Side: trace.Server, Time: now, Service: c.sh.name,
+		Bytes: n, In: c.bytesIn, Out: c.bytesOut,
+	})
+}
+
+// Finish is called once, when the socket is closed: it counts what was left over
+// and returns the connection's last event, to which the engine adds the socket
+// pair and descriptor.
+func (c *Core) Finish(now time.Time) trace.Event {
+	n := c.sh.count
+	n.active.Add(-1)
+	n.ended[c.reason].Add(1)
+	n.unread.Add(int64(len(c.in)))
+	n.unsent.Add(int64(c.out.Len()))
+	e := trace.Event{
+		Conn: c.id, Op: trace.Close, Side: trace.Server, Time: now, Service: c.sh.name,
+		Took: c.sh.since(now) - c.began, In: c.bytesIn, Out: c.bytesOut,
+		Text: c.reason.String(), Err: c.err,
+	}
+	c.sess, c.in = nil, nil
+	c.out.Reset(nil)
+	return e
+}
+
+// Reason returns how the connection ended, None while it has not.
+func (c *Core) Reason() Reason { return c.reason }
+
+// Err returns what made the connection end, nil for an end without an error.
+func (c *Core) Err() error { return c.err }
+
+// ID returns the connection's name.
+func (c *Core) ID() trace.ConnID { return c.id }
