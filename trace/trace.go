@@ -121,6 +121,8 @@ const (
 	Refuse    Op = "refuse"    // not served; Text is why
 	Close     Op = "close"     // the last event of a connection: In, Out, Text (how it ended), Took (how long it lived)
 	Note      Op = "note"      // Text says it
+	Header    Op = "trace"     // the first line of a trace file, see FileHeader
+	Lost      Op = "lost"      // a sink could not keep all events; Text says how many and why
 )
 
 // Side is which end of a connection saw an event.
@@ -151,6 +153,10 @@ type Event struct {
 	In, Out int64  // payload bytes received and sent so far
 	Text    string // as the Op says; may come from a peer: escape before showing
 	Err     error
+
+	// Mono is the monotonic clock at Time, in nanoseconds, of an event that was
+	// read from a file. It is 0 in one that has just happened: Time holds it.
+	Mono int64
 }
 
 // A Sink takes events. Emit is called from many goroutines, must not block for

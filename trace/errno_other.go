@@ -1,0 +1,11 @@
+//go:build !windows
+
+package trace
+
+import "syscall"
+
+// The errors of a connection that the peer has reset, or left without reading.
+var resetErrnos = []syscall.Errno{syscall.ECONNRESET, syscall.EPIPE, syscall.ECONNABORTED}
+
+// The errors of a connection whose peer no longer answers.
+var vanishedErrnos = []syscall.Errno{syscall.ETIMEDOUT, syscall.EHOSTUNREACH, syscall.ENETUNREACH}
