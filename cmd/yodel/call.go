@@ -1,0 +1,298 @@
+package main
+
+import (
+	"context"
+	"crypto/tls"
+	"fmt"
+	"io"
+	"net"
+	"net/netip"
+	"os"
+	"os/signal"
+	"syscall"
+	"time"
+
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+
+	"yodel/call"
+	"yodel/sock"
+	"yodel/trace"
+)
+
+// callFlags are the flags of call.
+type callFlags struct {
+	prompt, verify, upper  bool
+	expect                 string
+	connectOnly            bool
+	hex, time, json, quiet bool
+	crlf, crlfGiven        bool
+	timeout, wait          time.Duration
+	pin, serverName        string
+	insecure               bool
+	source                 string
+	v4, v6                 bool
+	trace, history         string
+	eachCall               bool
+	noHistory              bool
+}
+
+func newCall(s std) *cobra.Command {
+	f := &callFlags{}
+	cmd := &cobra.Command{
+		Use:   "call ADDRESS | call HOST PORT",
+		Short: "Talk with a server",
+		Long: `Talk with a server. At a terminal you type lines, with editing and a history, and ^] leaves.
+Otherwise it is a pipe: what comes in is sent as it is, what comes back goes out, our
+direction ends with the input, and the end of the peer's is waited for.
+
+Addresses: HOST PORT, HOST:PORT, PORT (on this host), udp://…, tls://…, unix:PATH, unix:@NAME.
+PORT is a number or a name from /etc/services.`,
+		Example: `  yodel call localhost 15213
+  printf 'hello\n' | yodel call --verify --upper localhost 15213
+  yodel call --hex --time tls://localhost:7008 --pin sha256:…
+  yodel call --expect talk.txt mail.example smtp`,
+		Args: cobra.RangeArgs(1, 2),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			f.crlfGiven = cmd.Flags().Changed("crlf")
+			to, err := sock.ParseAddress(args...)
+			if err != nil {
+				return usageError{err}
+			}
+			return f.run(cmd.Context(), s, to)
+		},
+	}
+	f.bind(cmd.Flags())
+	advanced(cmd, "quiet", "wait", "insecure", "server-name", "source", "ipv4", "ipv6", "history", "no-history", "each-call")
+	cmd.MarkFlagsMutuallyExclusive("prompt", "verify", "expect", "connect-only")
+	cmd.MarkFlagsMutuallyExclusive("ipv4", "ipv6")
+	cmd.MarkFlagsMutuallyExclusive("pin", "insecure")
+	return cmd
+}
+
+func (f *callFlags) bind(fs *pflag.FlagSet) {
+	fs.BoolVar(&f.prompt, "prompt", false, "prompt with type: and echo:, as the lecture's client does")
+	fs.BoolVar(&f.verify, "verify", false, "check that what is sent comes back; the first wrong byte ends it")
+	fs.BoolVar(&f.upper, "upper", false, "with --verify: it must come back in capitals")
+	fs.StringVar(&f.expect, "expect", "", "play a `script` of what to send and what to expect")
+	fs.BoolVar(&f.connectOnly, "connect-only", false, "connect, and close")
+	fs.BoolVar(&f.hex, "hex", false, "show both directions as a hexadecimal dump")
+	fs.BoolVar(&f.time, "time", false, "show both directions with the time of each piece")
+	fs.BoolVar(&f.json, "json", false, "print JSON lines of all that happens")
+	fs.BoolVar(&f.crlf, "crlf", false, "send newlines as CR LF (by itself for ports 21, 23, 25 and 80)")
+	fs.DurationVar(&f.timeout, "timeout", 0, "give up when connecting takes, or nothing moves for, so long (0: never; 10 s when checking)")
+	fs.StringVar(&f.pin, "pin", "", "tls: accept exactly the certificate with this `fingerprint`")
+	fs.StringVar(&f.trace, "trace", "", "write all events of the connection to this `file`")
+	fs.BoolVarP(&f.quiet, "quiet", "q", false, "do not say who is connected and who closes")
+	fs.DurationVar(&f.wait, "wait", time.Second, "udp: how long to wait for another datagram at the end")
+	fs.BoolVar(&f.insecure, "insecure", false, "tls: accept any certificate")
+	fs.StringVar(&f.serverName, "server-name", "", "tls: the `name` to ask for and to find in the certificate")
+	fs.StringVar(&f.source, "source", "", "the `address` to call from")
+	fs.BoolVarP(&f.v4, "ipv4", "4", false, "use IPv4 only")
+	fs.BoolVarP(&f.v6, "ipv6", "6", false, "use IPv6 only")
+	fs.StringVar(&f.history, "history", "", "keep typed lines in this `file` (default: in the state directory)")
+	fs.BoolVar(&f.noHistory, "no-history", false, "do not keep typed lines")
+	fs.BoolVar(&f.eachCall, "each-call", false, "with --trace: write each single read and write")
+}
+
+// run is one call.
+func (f *callFlags) run(ctx context.Context, s std, to sock.Address) error {
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	defer onInterrupt(func() { cancel(call.ErrInterrupted) })()
+	tty := terminalOf(s)
+	c := &calling{callFlags: f, std: s, to: to, tty: tty, status: &statusWriter{w: s.err}}
+	if err := c.checkFlags(); err != nil {
+		return err
+	}
+	opts, closeTrace, err := c.options()
+	if err != nil {
+		return err
+	}
+	conn, err := c.dial(ctx, opts)
+	if err == nil {
+		err = c.talk(ctx, cancel, call.Record(conn, to, c.view()))
+	}
+	if traceErr := closeTrace(); err == nil {
+		err = traceErr
+	}
+	return err
+}
+
+// onInterrupt calls f at SIGINT or SIGTERM, until the returned function is called.
+func onInterrupt(f func()) (stop func()) {
+	signals := make(chan os.Signal, 1)
+	signal.Notify(signals, os.Interrupt, syscall.SIGTERM)
+	done := make(chan struct{})
+	go func() {
+		select {
+		case <-signals:
+			f()
+		case <-done:
+		}
+	}()
+	return func() {
+		signal.Stop(signals)
+		close(done)
+	}
+}
+
+// calling is one call under way.
+type calling struct {
+	*callFlags
+	std
+	to     sock.Address
+	tty    *terminal // nil: standard input is no terminal
+	status *statusWriter
+	shown  call.View // nil: none, or not made yet
+	script *call.Script
+}
+
+func (c *calling) checkFlags() error {
+	if c.upper && !c.verify {
+		return usagef("--upper says how --verify compares: give both")
+	}
+	if c.expect == "" {
+		return nil
+	}
+	file, err := os.Open(c.expect)
+	if err != nil {
+		return usagef("--expect: %w", err)
+	}
+	defer file.Close()
+	c.script, err = call.ParseScript(c.expect, file)
+	return err
+}
+
+// view is what shows the events of this call: none, one, or several.
+func (c *calling) view() call.View {
+	if c.shown != nil {
+		return c.shown
+	}
+	var status, text call.View
+	if !c.quiet && !c.json {
+		status = &call.StatusView{W: c.status, EscapeKey: c.tty != nil}
+	}
+	switch {
+	case c.json:
+		text = &call.JSONView{W: c.out}
+	case c.hex || c.time:
+		text = &call.TextView{W: c.out, Hex: c.hex, Time: c.time}
+	}
+	c.shown = call.Views(status, text)
+	return c.shown
+}
+
+// output is where what the peer says goes: nowhere if a view on the same output
+// shows it.
+func (c *calling) output() io.Writer {
+	switch {
+	case c.json || c.hex || c.time:
+		return io.Discard
+	case isTerminal(c.out):
+		return call.NewScreen(c.out)
+	}
+	return c.out
+}
+
+func (c *calling) options() (*sock.Options, func() error, error) {
+	opts := &sock.Options{Sink: call.Attempts(c.view(), c.to), UserTimeout: -1} // a person may press Ctrl-S
+	done := func() error { return nil }
+	switch {
+	case c.v4:
+		opts.Family = sock.V4
+	case c.v6:
+		opts.Family = sock.V6
+	}
+	if c.source != "" {
+		addr, err := netip.ParseAddr(c.source)
+		if err != nil {
+			return nil, nil, usagef("--source %q: write an IP address of this host", c.source)
+		}
+		opts.Source = addr
+	}
+	var err error
+	if opts.TLS, err = c.tlsConfig(); err != nil {
+		return nil, nil, usageError{err}
+	}
+	if c.trace != "" {
+		f, err := createTrace(c.trace)
+		if err != nil {
+			return nil, nil, err
+		}
+		opts.Sink, done = trace.Tee(f.events(c.eachCall), opts.Sink), f.close
+	}
+	return opts, done, nil
+}
+
+func (c *calling) tlsConfig() (*tls.Config, error) {
+	if c.to.Network != "tls" && c.to.Network != "https" {
+		for name, given := range map[string]bool{"--pin": c.pin != "", "--insecure": c.insecure, "--server-name": c.serverName != ""} {
+			if given {
+				return nil, fmt.Errorf("%s is for tls://, and %v is not", name, c.to)
+			}
+		}
+		return nil, nil
+	}
+	cfg := &tls.Config{MinVersion: tls.VersionTLS12}
+	if c.pin != "" {
+		pinned, err := sock.PinConfig(c.pin)
+		if err != nil {
+			return nil, fmt.Errorf("--pin: %w", err)
+		}
+		cfg = pinned
+	}
+	cfg.ServerName = c.serverName
+	cfg.InsecureSkipVerify = cfg.InsecureSkipVerify || c.insecure
+	return cfg, nil
+}
+
+func (c *calling) dial(ctx context.Context, opts *sock.Options) (*sock.Conn, error) {
+	if c.timeout > 0 {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, c.timeout)
+		defer cancel()
+	}
+	conn, err := sock.Dial(ctx, c.to, opts)
+	if err != nil && c.view() != nil {
+		c.view().Show(&call.Event{Type: call.Failed, Time: time.Now(), Target: c.to, Err: err})
+	}
+	if context.Cause(ctx) == call.ErrInterrupted {
+		err = call.ErrInterrupted
+	}
+	return conn, err
+}
+
+// talk holds the conversation, in the mode that the flags and the terminal ask for.
+func (c *calling) talk(ctx context.Context, cancel context.CancelCauseFunc, conn net.Conn) error {
+	cfg := &call.Config{Timeout: c.timeout, Wait: c.wait, Upper: c.upper, CRLF: c.crlf}
+	if !c.crlfGiven && call.DefaultCRLF(c.to.Port) && !c.verify && !c.connectOnly && c.script == nil {
+		cfg.CRLF = true
+		if !c.quiet && c.tty == nil {
+			fmt.Fprintln(c.status, "Sending each newline as CR LF, as this port wants it; --crlf=false leaves them.")
+		}
+	}
+	switch {
+	case c.connectOnly:
+		return call.ConnectOnly(conn)
+	case c.verify:
+		return c.checkAnswers(ctx, conn, cfg)
+	case c.script != nil:
+		return call.Expect(ctx, conn, c.script, c.output(), cfg)
+	case c.tty != nil:
+		return c.atTerminal(ctx, cancel, conn, cfg)
+	case c.prompt:
+		return call.Prompt(ctx, conn, call.NewLines(c.in), c.output(), cfg)
+	}
+	return call.Pipe(ctx, conn, c.in, c.output(), cfg)
+}
+
+func (c *calling) checkAnswers(ctx context.Context, conn net.Conn, cfg *call.Config) error {
+	result, err := call.Verify(ctx, conn, c.in, cfg)
+	if c.json {
+		c.view().Show(&call.Event{Type: call.Checked, Time: time.Now(), Target: c.to, Verified: result, Err: err})
+	} else if !c.quiet {
+		fmt.Fprintln(c.err, result)
+	}
+	return err
+}

@@ -1,0 +1,36 @@
+package main
+
+import (
+	"strings"
+
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+)
+
+// neverFromEnvironment lists the flags that loosen safety: somebody must type them.
+var neverFromEnvironment = map[string]bool{
+	"insecure": true, "all-users": true, "accept-all": true, "plain-text-is-fine": true, "amplify": true,
+}
+
+// fromEnvironment sets each flag that was not given from YODEL_<COMMAND>_<FLAG>.
+func fromEnvironment(cmd *cobra.Command, lookup func(string) (string, bool)) error {
+	var err error
+	cmd.LocalNonPersistentFlags().VisitAll(func(f *pflag.Flag) {
+		name := envName(cmd.Name(), f.Name)
+		value, ok := lookup(name)
+		switch {
+		case !ok || f.Name == "help" || err != nil:
+		case neverFromEnvironment[f.Name]:
+			err = usagef("%s loosens safety and is not taken from the environment: say --%s on the command line, or unset it", name, f.Name)
+		case !f.Changed:
+			if setErr := cmd.Flags().Set(f.Name, value); setErr != nil {
+				err = usagef("%s=%q: %w", name, value, setErr)
+			}
+		}
+	})
+	return err
+}
+
+func envName(command, flag string) string {
+	return "YODEL_" + strings.ToUpper(strings.ReplaceAll(command+"_"+flag, "-", "_"))
+}

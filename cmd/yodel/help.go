@@ -1,0 +1,65 @@
+package main
+
+import (
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+)
+
+// advanced moves flags to --help-all: the first help shows twelve at most.
+func advanced(cmd *cobra.Command, names ...string) {
+	for _, name := range names {
+		f := cmd.Flags().Lookup(name)
+		if f.Annotations == nil {
+			f.Annotations = make(map[string][]string)
+		}
+		f.Annotations["advanced"] = []string{"true"}
+	}
+}
+
+func isAdvanced(f *pflag.Flag) bool { return f.Annotations["advanced"] != nil }
+
+// setHelp makes help show the advanced flags with --help-all only, and --help-all
+// mean help.
+func setHelp(root *cobra.Command) {
+	show := root.HelpFunc()
+	root.SetHelpFunc(func(cmd *cobra.Command, args []string) {
+		all, _ := cmd.Flags().GetBool("help-all")
+		cmd.InitDefaultHelpFlag()
+		hideAdvanced(cmd, !all)
+		show(cmd, args)
+		hideAdvanced(cmd, false)
+	})
+	for _, c := range append(root.Commands(), root) {
+		helpAll(c)
+	}
+}
+
+// hideAdvanced hides the advanced flags of cmd from its help.
+func hideAdvanced(cmd *cobra.Command, hide bool) {
+	cmd.LocalFlags().VisitAll(func(f *pflag.Flag) {
+		if isAdvanced(f) {
+			f.Hidden = hide
+		}
+	})
+}
+
+// helpAll makes --help-all on c show the help instead of running it.
+func helpAll(c *cobra.Command) {
+	runE, args := c.RunE, c.Args
+	wanted := func(cmd *cobra.Command) bool {
+		all, _ := cmd.Flags().GetBool("help-all")
+		return all
+	}
+	c.Args = func(cmd *cobra.Command, given []string) error {
+		if wanted(cmd) || args == nil {
+			return nil
+		}
+		return args(cmd, given)
+	}
+	c.RunE = func(cmd *cobra.Command, given []string) error {
+		if wanted(cmd) {
+			return cmd.Help()
+		}
+		return runE(cmd, given)
+	}
+}

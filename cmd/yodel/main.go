@@ -1,0 +1,116 @@
+// Command yodel lets you see one connection from both ends: servers to talk to, a
+// client to talk with, and what happened between them, in one program.
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"yodel/call"
+)
+
+func main() {
+	os.Exit(run(context.Background(), os.Args[1:], std{os.Stdin, os.Stdout, os.Stderr}))
+}
+
+// std is where a command reads and writes.
+type std struct {
+	in  io.Reader
+	out io.Writer
+	err io.Writer
+}
+
+// run runs one command line and returns the exit status.
+func run(ctx context.Context, args []string, io std) int {
+	root := newRoot(io)
+	root.SetArgs(args)
+	err := root.ExecuteContext(ctx)
+	var silent silentError
+	if err != nil && !errors.As(err, &silent) {
+		fmt.Fprintf(io.err, "yodel: %v\n", err)
+	}
+	return exitStatus(err)
+}
+
+// usageError is a mistake on the command line: exit status 2.
+type usageError struct{ error }
+
+func (e usageError) Unwrap() error { return e.error }
+
+func usagef(format string, args ...any) error { return usageError{fmt.Errorf(format, args...)} }
+
+// silentError carries an exit status whose reason was already said.
+type silentError struct{ error }
+
+func (e silentError) Unwrap() error { return e.error }
+
+// exitStatus returns the status that the documentation promises for err.
+func exitStatus(err error) int {
+	var usage usageError
+	if errors.As(err, &usage) || isCobraUsage(err) {
+		return 2
+	}
+	return call.ExitStatus(err)
+}
+
+// isCobraUsage reports whether err is one of cobra's own, which have no type.
+func isCobraUsage(err error) bool {
+	return err != nil && strings.HasPrefix(err.Error(), "unknown command ")
+}
+
+const welcome = `yodel: see one connection from both ends.
+
+  yodel demo                          all of it in a few seconds
+  yodel serve                         servers to talk to: upper and echo
+  yodel call localhost 15213          a client to talk with: type a line, see it come back
+  yodel name localhost                hosts as sets of addresses, ports as services
+  yodel --help                        all commands
+`
+
+// newRoot returns the whole command tree.
+func newRoot(io std) *cobra.Command {
+	root := &cobra.Command{
+		Use:           "yodel",
+		Short:         "See one connection from both ends",
+		SilenceUsage:  true,
+		SilenceErrors: true,
+		Args:          cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			fmt.Fprint(io.out, welcome)
+			return nil
+		},
+	}
+	root.SetIn(io.in)
+	root.SetOut(io.out)
+	root.SetErr(io.err)
+	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{err} })
+	root.PersistentFlags().Bool("help-all", false, "show all flags")
+	root.AddCommand(
+		newServe(io), newCall(io), newName(io), newDemo(io), newVersion(io), newMan(io),
+	)
+	setHelp(root)
+	for _, c := range root.Commands() {
+		c.PreRunE = func(cmd *cobra.Command, _ []string) error { return fromEnvironment(cmd, os.LookupEnv) }
+		c.Args = usageArgs(c.Args)
+	}
+	return root
+}
+
+// usageArgs makes what check refuses a usage error.
+func usageArgs(check cobra.PositionalArgs) cobra.PositionalArgs {
+	if check == nil {
+		return nil
+	}
+	return func(cmd *cobra.Command, args []string) error {
+		if err := check(cmd, args); err != nil {
+			return usagef("%w; see %s --help", err, cmd.CommandPath())
+		}
+		return nil
+	}
+}

@@ -1,0 +1,57 @@
+package main
+
+import (
+	"strings"
+
+	"yodel/sock"
+)
+
+// plan is one service at one address.
+type plan struct {
+	row  *serviceRow
+	addr sock.Address
+}
+
+// parsePlans reads SERVICE[@ADDRESS] words; none stand for upper and echo.
+func parsePlans(args []string) ([]plan, error) {
+	if len(args) == 0 {
+		args = []string{"upper", "echo"}
+	}
+	plans := make([]plan, 0, len(args))
+	for _, arg := range args {
+		p, err := parsePlan(arg)
+		if err != nil {
+			return nil, err
+		}
+		plans = append(plans, p)
+	}
+	return plans, nil
+}
+
+func parsePlan(arg string) (plan, error) {
+	name, where, has := strings.Cut(arg, "@")
+	row := serviceNamed(name)
+	if row == nil {
+		return plan{}, usagef("there is no service %q; there are %s", name, serviceNames())
+	}
+	if !has {
+		return plan{row, sock.Address{Network: "tcp", Host: "localhost", Port: row.port}}, nil
+	}
+	addr, err := sock.ParseAddress(where)
+	if err != nil {
+		return plan{}, usagef("%s: %w", arg, err)
+	}
+	switch addr.Network {
+	case "tcp", "tls", "udp", "unix":
+		return plan{row, addr}, nil
+	}
+	return plan{}, usagef("%s: %s is served over tcp, tls, udp and unix, not over %s", arg, name, addr.Network)
+}
+
+func serviceNames() string {
+	var names []string
+	for _, s := range services {
+		names = append(names, s.name)
+	}
+	return strings.Join(names, ", ")
+}

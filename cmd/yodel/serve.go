@@ -1,0 +1,177 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"net/netip"
+	"os"
+	"os/signal"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+
+	"yodel/rio"
+)
+
+// serveFlags are the flags of serve.
+type serveFlags struct {
+	engine    string
+	maxConns  int
+	maxPerIP  int
+	idle      time.Duration
+	header    time.Duration
+	minRate   int
+	lineMax   int
+	backlog   int
+	names     bool
+	json      bool
+	trace     string
+	allow     []string
+	deny      []string
+	grace     time.Duration
+	tlsCert   string
+	tlsKey    string
+	amplify   bool
+	udpRate   int
+	unixMode  uint32
+	eachCall  bool
+	idleGiven bool
+}
+
+func newServe(io std) *cobra.Command {
+	f := &serveFlags{}
+	cmd := &cobra.Command{
+		Use:   "serve [SERVICE[@ADDRESS]]...",
+		Short: "Run servers to talk to",
+		Long: `Run servers to talk to. Each is a service, and an address if the service's own on
+loopback is not the one you want; without any, upper and echo are run.
+
+Services:
+` + serviceList() + `
+Addresses: PORT (loopback), HOST:PORT, :PORT (all interfaces), udp://…, tls://…, unix:PATH,
+unix:@NAME (abstract). PORT is a number or a name; 0 takes a free one.`,
+		Example: `  yodel serve
+  yodel serve upper echo@:7007 echo@udp://:7007 echo@tls://:7008 echo@unix:/tmp/echo.sock`,
+		ValidArgsFunction: completeServices,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			f.idleGiven = cmd.Flags().Changed("idle")
+			if err := checkServiceFlags(cmd.Flags(), args); err != nil {
+				return err
+			}
+			signal.Ignore(syscall.SIGPIPE) // a closed output must not end a server
+			stop := make(chan os.Signal, 2)
+			signal.Notify(stop, syscall.SIGTERM, os.Interrupt)
+			defer signal.Stop(stop)
+			return runServe(cmd.Context(), io, f, args, stop)
+		},
+	}
+	f.bind(cmd.Flags())
+	advanced(cmd, "max-per-ip", "header-timeout", "min-rate", "backlog", "grace", "allow", "deny",
+		"amplify", "udp-rate", "unix-mode", "each-call")
+	return cmd
+}
+
+func (f *serveFlags) bind(fs *pflag.FlagSet) {
+	fs.StringVar(&f.engine, "engine", "auto", "how connections are served: auto, goroutine, iterative")
+	fs.IntVar(&f.maxConns, "max-conns", 0, "connections at once; further ones wait (0: what the descriptor limit allows)")
+	fs.IntVar(&f.maxPerIP, "max-per-ip", 0, "connections at once from one address, loopback exempt (0: a quarter of --max-conns)")
+	fs.DurationVar(&f.idle, "idle", 0, "end a connection on which nothing moves for so long (0: the service's own; negative: never)")
+	fs.DurationVar(&f.header, "header-timeout", 10*time.Second, "how long one line may take from its first byte (negative: for ever)")
+	fs.IntVar(&f.minRate, "min-rate", 500, "bytes a second that a peer must take while output is pending (negative: none)")
+	fs.IntVar(&f.lineMax, "line-max", rio.MaxLine, "longest line in bytes; upper answers longer ones in pieces")
+	fs.IntVar(&f.backlog, "backlog", 0, "connections that may wait to be accepted (0: what the system allows)")
+	fs.BoolVar(&f.names, "names", false, "look up the names of clients")
+	fs.BoolVar(&f.json, "json", false, "print JSON lines")
+	fs.StringVar(&f.trace, "trace", "", "write all events of all connections to this `file`")
+	fs.StringSliceVar(&f.allow, "allow", nil, "serve only these networks (`CIDR`, may be given again)")
+	fs.StringSliceVar(&f.deny, "deny", nil, "do not serve these networks (`CIDR`, may be given again)")
+	fs.DurationVar(&f.grace, "grace", 10*time.Second, "how long connections may finish after the first signal")
+	fs.StringVar(&f.tlsCert, "tls-cert", "", "certificate `file` for tls:// (without one, a new one is made and its fingerprint printed)")
+	fs.StringVar(&f.tlsKey, "tls-key", "", "key `file` of --tls-cert")
+	fs.BoolVar(&f.amplify, "amplify", false, "let datagram answers be longer than their requests: others can be flooded that way")
+	fs.IntVar(&f.udpRate, "udp-rate", 0, "datagrams answered a second for one source (0: 100, and 50000 on this host; negative: no bound)")
+	fs.Uint32Var(&f.unixMode, "unix-mode", 0o600, "permission bits of unix: sockets")
+	fs.BoolVar(&f.eachCall, "each-call", false, "with --trace: write each single read and write")
+}
+
+// serviceList is the table of services for help.
+func serviceList() string {
+	var b strings.Builder
+	for _, s := range services {
+		fmt.Fprintf(&b, "  %-8s  port %-5d  %s\n", s.name, s.port, s.about)
+	}
+	return b.String()
+}
+
+func completeServices(_ *cobra.Command, _ []string, start string) ([]string, cobra.ShellCompDirective) {
+	var names []string
+	for _, s := range services {
+		if strings.HasPrefix(s.name, start) {
+			names = append(names, s.name+"\t"+s.about)
+		}
+	}
+	return names, cobra.ShellCompDirectiveNoFileComp | cobra.ShellCompDirectiveNoSpace
+}
+
+// checkServiceFlags refuses a flag that none of the named services knows.
+func checkServiceFlags(fs *pflag.FlagSet, args []string) error {
+	plans, err := parsePlans(args)
+	if err != nil {
+		return err
+	}
+	known := make(map[string]bool)
+	for _, p := range plans {
+		for _, name := range p.row.flags {
+			known[name] = true
+		}
+	}
+	var unknown error
+	for _, s := range services {
+		for _, name := range s.flags {
+			if fs.Changed(name) && !known[name] && unknown == nil {
+				unknown = usagef("--%s is a flag of %s, which is not served here", name, s.name)
+			}
+		}
+	}
+	return unknown
+}
+
+// prefixes parses --allow and --deny. An address stands for itself alone.
+func prefixes(flag string, list []string) ([]netip.Prefix, error) {
+	var out []netip.Prefix
+	for _, s := range list {
+		p, err := netip.ParsePrefix(s)
+		if addr, addrErr := netip.ParseAddr(s); addrErr == nil {
+			p, err = netip.PrefixFrom(addr, addr.BitLen()), nil
+		}
+		if err != nil {
+			return nil, usagef("--%s %q: write a network as 192.0.2.0/24 or 2001:db8::/32", flag, s)
+		}
+		out = append(out, p.Masked())
+	}
+	return out, nil
+}
+
+// runServe listens on all addresses, serves, and returns after a signal on stop
+// when all is drained.
+func runServe(ctx context.Context, io std, f *serveFlags, args []string, stop <-chan os.Signal) error {
+	plans, err := parsePlans(args)
+	if err != nil {
+		return err
+	}
+	s, err := newServer(io, f)
+	if err != nil {
+		return err
+	}
+	defer s.close()
+	for _, p := range plans {
+		if err := s.open(ctx, p); err != nil {
+			return err
+		}
+	}
+	s.announce(len(args) == 0)
+	return s.run(ctx, stop)
+}
