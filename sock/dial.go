@@ -109,6 +109,7 @@ type attempted struct {
 // attempt makes a socket and connects it.
 func (d *dialing) attempt(ctx context.Context, to netip.AddrPort) (net.Conn, error) {
 	o := d.opening // its own descriptor
+	o.to = to
 	nd := net.Dialer{Control: o.control, KeepAlive: -1, KeepAliveConfig: d.opts.keepAlive()}
 	nd.SetMultipathTCP(d.opts.MPTCP)
 	network := "tcp"

@@ -20,6 +20,7 @@ type opening struct {
 	opts  *Options
 	id    trace.ConnID
 	side  trace.Side
+	to    netip.AddrPort // whom it will connect to; not valid for listeners and Unix sockets
 	sets  []sockopt
 	unix  bool // no options of the Internet's
 	fd    int
@@ -32,7 +33,7 @@ type opening struct {
 func (o *opening) control(_, _ string, c syscall.RawConn) error {
 	return control(c, func(fd uintptr) error {
 		o.fd = int(fd)
-		o.emit(trace.Event{Op: trace.Socket})
+		o.emit(trace.Event{Op: trace.Socket, Remote: o.to})
 		err := o.prepare(fd)
 		o.ready = time.Now()
 		return err

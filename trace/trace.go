@@ -107,7 +107,7 @@ type Op string
 // The operations. Those that are system calls bear the call's name.
 const (
 	Resolve   Op = "resolve"   // a name became a set of addresses (Text: the addresses), or an address a name
-	Socket    Op = "socket"    // FD is new
+	Socket    Op = "socket"    // FD is new; a client: Remote is whom it will call
 	Bind      Op = "bind"      // Local is set
 	Listen    Op = "listen"    // Local is set; Bytes is the backlog
 	Accept    Op = "accept"    // FD is the connected socket, Local and Remote are set
