@@ -8,6 +8,7 @@ import (
 	"slices"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"time"
 
 	"yodel"
@@ -25,11 +26,13 @@ type Blocking struct {
 	shared *Shared // sessions only
 	count  Counters
 	run    func(serve func())
+	take   func(*Handed) trace.Event // nil: connections are served here
 
 	refusals, acceptFailures sampler
 
-	stopping atomic.Bool // Shutdown or Close was called
-	stopped  chan struct{}
+	stopping atomic.Bool     // Shutdown or Close was called
+	open     context.Context // ends when stopping begins; handshakes end with it
+	unopen   context.CancelFunc
 	cutting  atomic.Bool // Close was called
 	cut      chan struct{}
 
@@ -51,9 +54,10 @@ func NewBlocking(svc any, cfg *Config, run func(serve func())) (*Blocking, error
 	}
 	b := &Blocking{
 		svc: svc, form: FormOf(svc), cfg: *cfg, gate: cfg.Gate, run: run,
-		stopped: make(chan struct{}), cut: make(chan struct{}),
+		cut:       make(chan struct{}),
 		listeners: make(map[net.Listener]bool), conns: make(map[*conn]bool),
 	}
+	b.open, b.unopen = context.WithCancel(context.Background())
 	if b.gate == nil {
 		b.gate = NewGate(nil)
 	}
@@ -73,7 +77,7 @@ func (b *Blocking) Serve(l net.Listener) error {
 		return ErrClosed
 	}
 	defer b.removeListener(l)
-	if s, ok := b.svc.(ListenerServer); ok {
+	if s, ok := b.svc.(ListenerServer); ok && b.form == ListenerForm {
 		return b.serveDoor(s, l)
 	}
 	for {
@@ -114,6 +118,8 @@ func (b *Blocking) accept(l net.Listener) (net.Conn, error) {
 			return nil, ErrClosed
 		case isFatal(err):
 			return nil, fmt.Errorf("accept on %v: %w", l.Addr(), err)
+		case errors.Is(err, syscall.ECONNABORTED), errors.Is(err, syscall.EPROTO):
+			continue // that peer has left again
 		}
 		b.count.acceptErrors.Add(1)
 		if n, ok := b.acceptFailures.take(time.Now()); ok {
@@ -134,7 +140,7 @@ func (b *Blocking) waitRoom() bool {
 		}
 		select {
 		case <-room:
-		case <-b.stopped:
+		case <-b.open.Done():
 			return false
 		}
 	}
@@ -147,7 +153,7 @@ func (b *Blocking) pause(d time.Duration) {
 	select {
 	case <-t.C:
 	case <-b.gate.Ended():
-	case <-b.stopped:
+	case <-b.open.Done():
 	}
 }
 
@@ -155,7 +161,7 @@ func (b *Blocking) pause(d time.Duration) {
 // served.
 func (b *Blocking) admit(nc net.Conn) *conn {
 	b.count.accepted.Add(1)
-	c := &conn{raw: nc, id: trace.NewID(), peer: PeerOf(nc), began: time.Now(), drained: make(chan struct{}), door: b.form != SessionForm}
+	c := &conn{raw: nc, id: idOf(nc), peer: PeerOf(nc), began: time.Now(), drained: make(chan struct{}), door: b.form != SessionForm}
 	if b.cfg.TLS != nil {
 		c.peer.Network = "tls"
 	}
@@ -254,7 +260,7 @@ func (b *Blocking) stop() {
 	if b.stopping.Swap(true) {
 		return
 	}
-	close(b.stopped)
+	b.unopen()
 	for l := range b.listeners {
 		l.Close()
 	}

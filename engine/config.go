@@ -28,7 +28,8 @@ type Config struct {
 	// negative, there is none.
 	MinRate int
 
-	// MinRateAfter is over how long MinRate is measured. If zero, 5 s.
+	// MinRateAfter is over how long MinRate is measured. If zero, 5 s; if negative,
+	// MinRate is off.
 	MinRateAfter time.Duration
 
 	// Linger is how long input is read and thrown away after our half-close,
@@ -40,7 +41,8 @@ type Config struct {
 	// If zero, 250 ms; if negative, Shutdown waits for the peer.
 	Quiet time.Duration
 
-	// HandshakeTimeout bounds a TLS handshake. If zero, 10 s.
+	// HandshakeTimeout bounds a TLS handshake. If zero, 10 s; if negative, nothing
+	// does.
 	HandshakeTimeout time.Duration
 
 	// TLS, if set, is served on every connection. It must hold a certificate.
@@ -78,12 +80,19 @@ func orOff(d, byDefault time.Duration) time.Duration { return max(cmp.Or(d, byDe
 
 func (c *Config) idle() time.Duration             { return orOff(c.Idle, 10*time.Minute) }
 func (c *Config) headerTimeout() time.Duration    { return orOff(c.HeaderTimeout, 10*time.Second) }
-func (c *Config) minRate() int                    { return max(cmp.Or(c.MinRate, 500), 0) }
 func (c *Config) minRateAfter() time.Duration     { return orOff(c.MinRateAfter, 5*time.Second) }
 func (c *Config) linger() time.Duration           { return orOff(c.Linger, 2*time.Second) }
 func (c *Config) quiet() time.Duration            { return orOff(c.Quiet, 250*time.Millisecond) }
 func (c *Config) handshakeTimeout() time.Duration { return orOff(c.HandshakeTimeout, 10*time.Second) }
 func (c *Config) maxInput() int                   { return cmp.Or(c.MaxInput, 64<<10) }
+
+// minRate returns 0 if there is none, be it off itself or without a time.
+func (c *Config) minRate() int {
+	if c.minRateAfter() == 0 {
+		return 0
+	}
+	return max(cmp.Or(c.MinRate, 500), 0)
+}
 
 func (c *Config) log() *slog.Logger {
 	if c.Log == nil {

@@ -4,17 +4,19 @@ import (
 	"context"
 	"crypto/tls"
 	"errors"
+	"fmt"
 	"net"
 	"net/netip"
 	"syscall"
 	"time"
 
 	"yodel"
+	"yodel/internal/escape"
 	"yodel/trace"
 )
 
 // fatalErrnos are the errors of accept that mean the listener itself is unusable.
-var fatalErrnos = []error{syscall.EBADF, syscall.EINVAL, syscall.ENOTSOCK, syscall.EOPNOTSUPP, syscall.EFAULT}
+var fatalErrnos = []error{syscall.EBADF, syscall.EINVAL, syscall.ENOTSOCK, syscall.EFAULT}
 
 // conn is an accepted connection of a Blocking engine.
 type conn struct {
@@ -39,10 +41,24 @@ func (c *conn) nudge() {
 
 // abort closes the socket by a reset, so that the kernel keeps nothing of it.
 func (c *conn) abort() {
-	if l, ok := c.raw.(interface{ SetLinger(int) error }); ok {
-		l.SetLinger(0)
-	}
+	setNoLinger(c.raw)
 	c.raw.Close()
+}
+
+// setNoLinger makes Close a reset, where nc or a connection that it wraps is one of
+// TCP.
+func setNoLinger(nc net.Conn) {
+	for {
+		if l, ok := nc.(interface{ SetLinger(int) error }); ok {
+			l.SetLinger(0)
+			return
+		}
+		w, ok := nc.(interface{ NetConn() net.Conn })
+		if !ok {
+			return
+		}
+		nc = w.NetConn()
+	}
 }
 
 // PeerOf returns who is at the other end of nc, as far as its addresses tell.
@@ -78,14 +94,25 @@ func addrPort(a net.Addr) netip.AddrPort {
 
 // serve runs one admitted connection to its end and closes it.
 func (b *Blocking) serve(c *conn) {
-	var e trace.Event
-	switch s := b.svc.(type) {
-	case yodel.Service:
-		e = b.converse(c)
-	case ConnServer:
-		e = b.serveConn(s, c)
+	b.finish(c, b.toItsEnd(c))
+}
+
+func (b *Blocking) toItsEnd(c *conn) trace.Event {
+	if b.take != nil {
+		return b.hand(c)
 	}
-	b.finish(c, e)
+	if s, ok := b.svc.(ConnServer); ok && b.form == ConnForm {
+		return b.serveConn(s, c)
+	}
+	return b.converse(c)
+}
+
+// idOf returns the name that nc already has, or a new one.
+func idOf(nc net.Conn) trace.ConnID {
+	if named, ok := nc.(interface{ ID() trace.ConnID }); ok && !named.ID().IsZero() {
+		return named.ID()
+	}
+	return trace.NewID()
 }
 
 // finish is the end of every admitted connection, whose socket is closed.
@@ -102,9 +129,11 @@ func (b *Blocking) logFault(c *conn, reason Reason, err error) {
 	var p *PanicError
 	switch {
 	case errors.As(err, &p):
-		b.cfg.log().Error("handler panicked", "conn", c.id, "service", b.cfg.Service, "panic", p.Value, "stack", string(p.Stack))
+		b.cfg.log().Error("handler panicked", "conn", c.id, "service", b.cfg.Service,
+			"panic", escape.String(fmt.Sprint(p.Value)), "stack", string(p.Stack))
 	case reason == Fault:
-		b.cfg.log().Warn("connection failed", "conn", c.id, "service", b.cfg.Service, "error", err)
+		b.cfg.log().Warn("connection failed", "conn", c.id, "service", b.cfg.Service,
+			"error", escape.String(err.Error()))
 	}
 }
 
@@ -120,8 +149,12 @@ func (b *Blocking) secure(c *conn, below net.Conn) (net.Conn, error) {
 		return nil, errBusy
 	}
 	defer b.gate.HandshakeDone()
-	ctx, cancel := context.WithTimeout(context.Background(), b.cfg.handshakeTimeout())
-	defer cancel()
+	ctx := b.open
+	if d := b.cfg.handshakeTimeout(); d > 0 {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, d)
+		defer cancel()
+	}
 	from := time.Now()
 	t := tls.Server(below, b.cfg.TLS)
 	err := t.HandshakeContext(ctx)
@@ -137,9 +170,14 @@ func (b *Blocking) secure(c *conn, below net.Conn) (net.Conn, error) {
 }
 
 // handshakeReason returns how a connection ended whose handshake failed with err.
-func handshakeReason(err error) Reason {
-	if errors.Is(err, errBusy) {
+func (b *Blocking) handshakeReason(err error) Reason {
+	switch {
+	case errors.Is(err, errBusy):
 		return Busy
+	case b.cutting.Load():
+		return Cut
+	case b.stopping.Load():
+		return Drained
 	}
 	return BadHandshake
 }

@@ -5,8 +5,10 @@ import (
 	"io"
 	"net"
 	"os"
+	"syscall"
 	"time"
 
+	"yodel"
 	"yodel/trace"
 )
 
@@ -51,13 +53,7 @@ func (b *Blocking) converse(c *conn) trace.Event {
 
 func (b *Blocking) failedHandshake(c *conn, err error) trace.Event {
 	c.raw.Close()
-	reason := BadHandshake
-	switch {
-	case errors.Is(err, errBusy):
-		reason = Busy
-	case b.stopping.Load():
-		reason = Drained
-	}
+	reason := b.handshakeReason(err)
 	b.count.ended[reason].Add(1)
 	return trace.Event{Op: trace.Close, Took: time.Since(c.began), Text: reason.String(), Err: err}
 }
@@ -118,7 +114,7 @@ func (d *driver) read() {
 	case err == io.EOF:
 		d.core.Ended(now)
 	case isTimeout(err):
-		d.readArmed = time.Time{}
+		d.readArmed = disarm(d.nc.SetReadDeadline)
 		d.core.Tick(now)
 	default:
 		d.failed(err, now)
@@ -127,7 +123,7 @@ func (d *driver) read() {
 
 func (d *driver) write() {
 	if d.b.cfg.TLS == nil { // above TLS a write that timed out is lost: see paced
-		d.writeArmed = arm(d.core.RateDeadline(), d.writeArmed, d.nc.SetWriteDeadline)
+		d.writeArmed = arm(d.core.Deadline(), d.writeArmed, d.nc.SetWriteDeadline)
 	}
 	n, err := d.nc.Write(d.core.Pending())
 	now := time.Now()
@@ -135,7 +131,7 @@ func (d *driver) write() {
 	switch {
 	case err == nil:
 	case isTimeout(err):
-		d.writeArmed = time.Time{}
+		d.writeArmed = disarm(d.nc.SetWriteDeadline)
 		d.core.Tick(now)
 	default:
 		d.failed(err, now)
@@ -146,6 +142,10 @@ func (d *driver) failed(err error, now time.Time) {
 	if d.b.cutting.Load() {
 		d.core.Cut(Cut)
 		return
+	}
+	var errno syscall.Errno
+	if d.b.cfg.TLS != nil && ReasonOf(err) == Fault && !errors.As(err, &errno) {
+		err = &yodel.PeerError{Msg: "broke TLS", Err: err} // the kernel did not say it, so TLS did
 	}
 	d.core.Failed(err, now)
 }
@@ -158,9 +158,8 @@ func (d *driver) shut() {
 	}
 	now := time.Now()
 	switch {
-	case err == errNoHalfClose: // then closing is all we can do
-		d.core.Ended(now)
-		d.core.ShutDone(now)
+	case err == errNoHalfClose:
+		d.core.NoHalfClose()
 	case err != nil:
 		d.failed(err, now)
 	default:
@@ -212,6 +211,13 @@ func arm(want, armed time.Time, set func(time.Time) error) time.Time {
 	return want
 }
 
+// disarm takes back a deadline that has passed, be it one of arm's or nudge's: every
+// call would fail while it stands. It returns what is armed then.
+func disarm(set func(time.Time) error) time.Time {
+	set(time.Time{})
+	return time.Time{}
+}
+
 func isTimeout(err error) bool { return errors.Is(err, os.ErrDeadlineExceeded) }
 
 // paced is the connection below TLS. A Write that TLS makes must not time out, or
@@ -229,22 +235,24 @@ func (p *paced) Write(b []byte) (n int, err error) {
 		return p.Conn.Write(b)
 	}
 	for n < len(b) {
-		p.d.writeArmed = arm(core.RateDeadline(), p.d.writeArmed, p.Conn.SetWriteDeadline)
+		due := core.PendingDeadline()
+		p.d.writeArmed = arm(due, p.d.writeArmed, p.Conn.SetWriteDeadline)
 		m, err := p.Conn.Write(b[n:])
 		n += m
 		now := time.Now()
 		core.Moved(m, now)
-		if !isTimeout(err) && err != nil {
+		switch {
+		case err == nil:
+		case !isTimeout(err), due.IsZero(): // TLS itself bounds the alert that ends it
 			return n, err
-		}
-		if err != nil {
-			p.d.writeArmed = time.Time{}
-			if !core.CheckRate(now) {
-				return n, errSlowReader
+		default:
+			p.d.writeArmed = disarm(p.Conn.SetWriteDeadline)
+			if !core.CheckPending(now) {
+				return n, errNotTaken
 			}
 		}
 	}
 	return n, nil
 }
 
-var errSlowReader = errors.New("the peer reads too slowly")
+var errNotTaken = errors.New("the peer does not take what is sent")

@@ -25,39 +25,6 @@ const (
 	Abort                // with Close: by a reset, so that the kernel keeps nothing
 )
 
-// Shared is what the connections of one engine have in common: the service, the
-// resolved limits, the sums.
-type Shared struct {
-	svc   yodel.Service
-	name  string
-	count *Counters
-	sink  trace.Sink
-	each  bool // the sink wants each read and write
-	base  time.Time
-
-	idle, header, rateAfter, linger, quiet time.Duration // 0: off
-	minRate, mark, maxInput                int
-	poison                                 bool
-}
-
-// NewShared resolves cfg, nil for the defaults, for the sessions of svc. What
-// happens is counted in count.
-func NewShared(svc yodel.Service, cfg *Config, count *Counters) *Shared {
-	if cfg == nil {
-		cfg = &Config{}
-	}
-	return &Shared{
-		svc: svc, name: cfg.Service, count: count, sink: cfg.Sink, each: trace.WantsEach(cfg.Sink),
-		base: time.Now().Add(-time.Second), // so that no time of a connection is 0
-		idle: cfg.idle(), header: cfg.headerTimeout(), rateAfter: cfg.minRateAfter(),
-		linger: cfg.linger(), quiet: cfg.quiet(),
-		minRate: cfg.minRate(), mark: cfg.Mark, maxInput: cfg.maxInput(),
-		poison: cfg.PoisonLent,
-	}
-}
-
-func (sh *Shared) since(t time.Time) time.Duration { return t.Sub(sh.base) }
-
 // state is where a connection stands; it only ever grows.
 type state uint8
 
@@ -87,6 +54,7 @@ type Core struct {
 	began time.Duration // these are all since sh.base; 0: not running
 	moved time.Duration // when bytes last went either way
 	asked time.Duration // when the first byte of the unfinished message came
+	held  time.Duration // since when output is pending
 	rated time.Duration // when the present window of MinRate began
 	until time.Duration // when lingering ends
 
@@ -193,7 +161,7 @@ func (c *Core) Ended(now time.Time) {
 
 // Sent tells that the first n bytes of Pending were sent; 0 is allowed.
 func (c *Core) Sent(n int, now time.Time) {
-	if n == 0 || c.state == over {
+	if n == 0 {
 		return
 	}
 	c.countOut(n, now)
@@ -203,7 +171,7 @@ func (c *Core) Sent(n int, now time.Time) {
 	}
 	left := c.out.Len()
 	if left == 0 {
-		c.rated = 0
+		c.released(now)
 	}
 	switch {
 	case c.state == flushing && left == 0:
@@ -223,10 +191,22 @@ func (c *Core) countOut(n int, now time.Time) {
 	}
 }
 
+// released is called when no output is pending any more. An unfinished message is
+// given back the time that passed meanwhile, in which an engine may not have read.
+func (c *Core) released(now time.Time) {
+	if c.asked != 0 {
+		c.asked += c.sh.since(now) - max(c.held, c.asked)
+	}
+	c.held, c.rated = 0, 0
+}
+
 // Moved tells that a layer below, TLS, has sent n bytes of what was handed to it,
-// while Sent can't tell yet. An engine with such a layer calls CountWire once
+// while Sent can't tell yet; 0 is allowed. An engine with such a layer calls CountWire once
 // first; others need not know of it.
 func (c *Core) Moved(n int, now time.Time) {
+	if n == 0 {
+		return
+	}
 	c.moved = c.sh.since(now)
 	c.rateBytes += n
 }
@@ -249,6 +229,14 @@ func (c *Core) ShutDone(now time.Time) {
 	}
 }
 
+// NoHalfClose tells that our direction can't be ended without the peer's: closing is
+// then all that can be done.
+func (c *Core) NoHalfClose() {
+	if c.state == shutting {
+		c.state = over
+	}
+}
+
 // Failed tells that reading, writing or shutting failed. A peer that went away is
 // a normal end.
 func (c *Core) Failed(err error, now time.Time) {
@@ -262,12 +250,16 @@ func (c *Core) Failed(err error, now time.Time) {
 
 // ReasonOf returns how a connection ends whose I/O failed with err.
 func ReasonOf(err error) Reason {
+	var mistake *yodel.PeerError
 	switch {
+	case errors.As(err, &mistake):
+		return PeerMistake
 	case errors.Is(err, syscall.ETIMEDOUT), errors.Is(err, syscall.EHOSTUNREACH),
 		errors.Is(err, syscall.ENETUNREACH), errors.Is(err, os.ErrDeadlineExceeded):
 		return Vanished
 	case errors.Is(err, syscall.ECONNRESET), errors.Is(err, syscall.EPIPE),
-		errors.Is(err, syscall.ECONNABORTED), errors.Is(err, syscall.ENOTCONN), errors.Is(err, io.ErrClosedPipe):
+		errors.Is(err, syscall.ECONNABORTED), errors.Is(err, syscall.ENOTCONN),
+		errors.Is(err, io.ErrClosedPipe), errors.Is(err, io.ErrUnexpectedEOF):
 		return Reset
 	}
 	return Fault
@@ -342,8 +334,8 @@ func (c *Core) settle(usedAny bool, now time.Time) {
 	case usedAny || c.asked == 0:
 		c.asked = t
 	}
-	if c.out.Len() > 0 && c.rated == 0 {
-		c.rated, c.rateBytes = t, 0
+	if c.out.Len() > 0 && c.held == 0 {
+		c.held, c.rated, c.rateBytes = t, t, 0
 	}
 	if c.state == talking && !c.full && len(c.in) > c.sh.maxInput {
 		c.end(LongMessage, nil)

@@ -385,7 +385,7 @@ func TestSlowReader(t *testing.T) {
 
 	p = start(t, stepFunc(echo), Config{MinRate: -1, Idle: -1})
 	p.receive("x").after(time.Hour).want("no least rate", Read|Write)
-	if !p.core.RateDeadline().IsZero() {
+	if !p.core.PendingDeadline().IsZero() {
 		t.Error("a deadline for a rate that is off")
 	}
 }
@@ -407,12 +407,12 @@ func TestCountWire(t *testing.T) {
 	p.receive(strings.Repeat("x", 10000))
 	p.core.Moved(2500, p.now)
 	p.now = p.now.Add(5 * time.Second)
-	if !p.core.CheckRate(p.now) {
+	if !p.core.CheckPending(p.now) {
 		t.Fatal("the wire took enough")
 	}
 	p.send(2500)
 	p.now = p.now.Add(5 * time.Second)
-	if p.core.CheckRate(p.now) {
+	if p.core.CheckPending(p.now) {
 		t.Fatal("the wire took nothing")
 	}
 }

@@ -12,32 +12,39 @@ func (c *Core) Deadline() time.Time {
 	if c.state == over || c.state == unborn {
 		return time.Time{}
 	}
-	var first time.Duration
-	sooner := func(from, after time.Duration) {
-		if from != 0 && after != 0 && (first == 0 || from+after < first) {
-			first = from + after
-		}
-	}
-	if c.out.Len() > 0 && c.sh.minRate > 0 {
-		sooner(c.rated, c.sh.rateAfter)
-	}
+	first := c.pendingDeadline()
 	switch c.state {
 	case lingering:
-		sooner(c.until, 1)
+		first.add(c.until, 1)
 	case talking:
-		sooner(c.moved, c.sh.idle)
-		sooner(c.asked, c.sh.header)
+		if c.out.Len() == 0 {
+			first.add(c.asked, c.sh.header)
+		}
 		if c.stopping && c.atRest() {
-			sooner(c.moved, c.sh.quiet)
+			first.add(c.moved, c.sh.quiet)
 		}
 		if w := c.out.Wake(); !w.IsZero() && !c.full {
-			sooner(max(c.sh.since(w), 1), 1)
+			first.add(max(c.sh.since(w), 1), 1)
 		}
 	}
-	if first == 0 {
+	return c.sh.at(first)
+}
+
+// earliest is the first of several times, since Shared.base; 0: there is none.
+type earliest time.Duration
+
+// add adds the time that comes after from; a from or after of 0 is none.
+func (e *earliest) add(from, after time.Duration) {
+	if from != 0 && after != 0 && (*e == 0 || from+after < time.Duration(*e)) {
+		*e = earliest(from + after)
+	}
+}
+
+func (sh *Shared) at(e earliest) time.Time {
+	if e == 0 {
 		return time.Time{}
 	}
-	return c.sh.base.Add(first)
+	return sh.base.Add(time.Duration(e))
 }
 
 func (c *Core) atRest() bool { return c.out.Len() == 0 && len(c.in) == 0 }
@@ -47,7 +54,7 @@ func (c *Core) atRest() bool { return c.out.Len() == 0 && len(c.in) == 0 }
 func (c *Core) Tick(now time.Time) {
 	t := c.sh.since(now)
 	past := func(from, after time.Duration) bool { return from != 0 && after != 0 && t >= from+after }
-	if !c.CheckRate(now) {
+	if !c.CheckPending(now) {
 		return
 	}
 	switch c.state {
@@ -62,11 +69,8 @@ func (c *Core) Tick(now time.Time) {
 
 func (c *Core) tickTalking(now time.Time, past func(from, after time.Duration) bool) {
 	switch {
-	case past(c.asked, c.sh.header):
+	case c.out.Len() == 0 && past(c.asked, c.sh.header):
 		c.end(SlowMessage, nil)
-		c.state = over
-	case past(c.moved, c.sh.idle):
-		c.end(Idle, nil)
 		c.state = over
 	case c.stopping && c.atRest() && past(c.moved, c.sh.quiet):
 		c.end(Drained, nil)
@@ -85,22 +89,36 @@ func (c *Core) wake(now time.Time) {
 	c.pump(yodel.Tick, c.in, now)
 }
 
-// RateDeadline returns when CheckRate is to be called while output is pending; the
-// zero time means never.
-func (c *Core) RateDeadline() time.Time {
-	if c.sh.minRate == 0 || c.rated == 0 {
-		return time.Time{}
+// PendingDeadline returns when CheckPending is to be called; the zero time means
+// never.
+func (c *Core) PendingDeadline() time.Time { return c.sh.at(c.pendingDeadline()) }
+
+func (c *Core) pendingDeadline() (first earliest) {
+	if c.state > flushing {
+		return 0
 	}
-	return c.sh.base.Add(c.rated + c.sh.rateAfter)
+	first.add(c.moved, c.sh.idle)
+	if c.sh.minRate > 0 && c.out.Len() > 0 {
+		first.add(c.rated, c.sh.rateAfter)
+	}
+	return first
 }
 
-// CheckRate is the part of Tick that may be called while Pending is still lent to a
-// layer below: it cuts a peer that reads too slowly and reports whether the
-// connection goes on.
-func (c *Core) CheckRate(now time.Time) bool {
+// CheckPending is the part of Tick that may be called while Pending is still lent to
+// a layer below: it ends a connection whose peer reads too slowly, or on which
+// nothing moves, and reports whether the connection goes on.
+func (c *Core) CheckPending(now time.Time) bool {
 	t := c.sh.since(now)
-	if c.slowReader(t) {
+	switch {
+	case c.state > flushing:
+	case c.slowReader(t):
 		c.Cut(SlowReader)
+	case c.sh.idle == 0 || t < c.moved+c.sh.idle:
+	case c.out.Len() > 0: // the kernel, too, holds output that nobody takes
+		c.Cut(Idle)
+	default:
+		c.end(Idle, nil)
+		c.state = over
 	}
 	return c.state != over
 }
@@ -108,7 +126,7 @@ func (c *Core) CheckRate(now time.Time) bool {
 // slowReader reports whether the peer took less than MinRate in a whole window,
 // and begins the next window if it took enough.
 func (c *Core) slowReader(t time.Duration) bool {
-	if c.sh.minRate == 0 || c.out.Len() == 0 || c.state > flushing || t < c.rated+c.sh.rateAfter {
+	if c.sh.minRate == 0 || c.out.Len() == 0 || t < c.rated+c.sh.rateAfter {
 		return false
 	}
 	if float64(c.rateBytes) < float64(c.sh.minRate)*c.sh.rateAfter.Seconds() {

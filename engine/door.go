@@ -21,10 +21,15 @@ type doorConn struct {
 	b *Blocking
 	c *conn
 
+	each bool // the sink wants each Read and Write
+
 	bytesIn, bytesOut atomic.Int64
 	moved             atomic.Int64 // when bytes last went, in ns since c.began
+	calls             sync.RWMutex // held for reading by each Read and Write
 	reading           atomic.Int32 // calls of Read under way
-	writing           atomic.Int64 // when the Write under way must have ended; 0: none is
+	writes            sync.Mutex   // held by Write
+	writing           atomic.Int64 // when the piece under way must have been taken; 0: none is
+	eof               atomic.Bool  // the event is out
 	reason            atomic.Int32 // Reason; set once
 	closed            sync.Once
 	onClose           func()
@@ -32,21 +37,23 @@ type doorConn struct {
 
 func (b *Blocking) newDoorConn(c *conn, onClose func()) *doorConn {
 	b.count.active.Add(1)
-	return &doorConn{Conn: c.raw, b: b, c: c, onClose: onClose}
+	return &doorConn{Conn: c.raw, b: b, c: c, each: trace.WantsEach(b.cfg.Sink), onClose: onClose}
 }
 
 func (d *doorConn) since() int64 { return int64(time.Since(d.c.began)) }
 
 // Read implements net.Conn.
 func (d *doorConn) Read(p []byte) (int, error) {
+	d.calls.RLock()
+	defer d.calls.RUnlock()
 	d.reading.Add(1)
 	n, err := d.Conn.Read(p)
 	d.reading.Add(-1)
 	if n > 0 {
 		d.moved.Store(d.since())
 		d.b.count.bytesIn.Add(int64(n))
-		if d.bytesIn.Add(int64(n)) == int64(n) {
-			d.first(trace.Read, n)
+		if d.bytesIn.Add(int64(n)) == int64(n) || d.each {
+			d.emit(trace.Read, n, nil)
 		}
 	}
 	if err != nil {
@@ -61,28 +68,43 @@ func (d *doorConn) noteRead(err error) {
 	case errors.Is(err, net.ErrClosed):
 	case err == io.EOF:
 		d.note(Peer)
+		if !d.eof.Swap(true) {
+			d.emit(trace.EOF, 0, nil)
+		}
 	default:
 		d.note(ReasonOf(err))
 	}
 }
 
-// Write implements net.Conn.
-func (d *doorConn) Write(p []byte) (int, error) {
-	sum := 0
+// Write implements net.Conn. It writes in pieces, each of which the peer must take in
+// time; what several goroutines write at once is not mixed.
+func (d *doorConn) Write(p []byte) (sum int, err error) {
+	d.calls.RLock()
+	defer d.calls.RUnlock()
+	d.writes.Lock()
+	defer d.writes.Unlock()
 	for {
-		chunk := p[sum:min(len(p), sum+64<<10)]
-		d.writing.Store(d.since() + int64(d.b.patience(len(chunk))))
-		n, err := d.Conn.Write(chunk)
-		d.writing.Store(0)
+		n, err := d.writePiece(p[sum:min(len(p), sum+doorPiece)])
 		sum += n
-		d.wrote(n)
-		if err != nil && !isTimeout(err) && !errors.Is(err, net.ErrClosed) {
-			d.note(ReasonOf(err))
-		}
 		if err != nil || sum == len(p) {
 			return sum, err
 		}
 	}
+}
+
+// doorPiece is how many bytes the door writes in one call. A peer that takes nothing
+// is found out in the time that MinRate grants for them.
+const doorPiece = 16 << 10
+
+func (d *doorConn) writePiece(p []byte) (int, error) {
+	d.writing.Store(d.since() + int64(d.b.patience(len(p))))
+	n, err := d.Conn.Write(p)
+	d.writing.Store(0)
+	d.wrote(n)
+	if err != nil && !isTimeout(err) && !errors.Is(err, net.ErrClosed) {
+		d.note(ReasonOf(err))
+	}
+	return n, err
 }
 
 func (d *doorConn) wrote(n int) {
@@ -91,14 +113,14 @@ func (d *doorConn) wrote(n int) {
 	}
 	d.moved.Store(d.since())
 	d.b.count.bytesOut.Add(int64(n))
-	if d.bytesOut.Add(int64(n)) == int64(n) {
-		d.first(trace.Write, n)
+	if d.bytesOut.Add(int64(n)) == int64(n) || d.each {
+		d.emit(trace.Write, n, nil)
 	}
 }
 
-func (d *doorConn) first(op trace.Op, n int) {
+func (d *doorConn) emit(op trace.Op, n int, err error) {
 	if d.b.cfg.Sink != nil {
-		d.b.emit(d.c, trace.Event{Op: op, Bytes: n, In: d.bytesIn.Load(), Out: d.bytesOut.Load()})
+		d.b.emit(d.c, trace.Event{Op: op, Bytes: n, In: d.bytesIn.Load(), Out: d.bytesOut.Load(), Err: err})
 	}
 }
 
@@ -114,12 +136,16 @@ func (b *Blocking) patience(n int) time.Duration {
 // note sets how the connection ends; the first reason counts.
 func (d *doorConn) note(r Reason) { d.reason.CompareAndSwap(int32(None), int32(r)) }
 
+// set is note for a reason that counts more than an earlier one.
+func (d *doorConn) set(r Reason) { d.reason.Store(int32(r)) }
+
 // CloseWrite ends our direction, where the connection has half-close.
 func (d *doorConn) CloseWrite() error {
-	if d.b.cfg.Sink != nil {
-		d.b.emit(d.c, trace.Event{Op: trace.Shutdown})
+	err := closeWrite(d.Conn)
+	if err != errNoHalfClose {
+		d.emit(trace.Shutdown, 0, err)
 	}
-	return closeWrite(d.Conn)
+	return err
 }
 
 // SyscallConn gives the descriptor, where there is one.
@@ -128,15 +154,23 @@ func (d *doorConn) SyscallConn() (syscall.RawConn, error) {
 	if !ok {
 		return nil, errors.ErrUnsupported
 	}
-	return s.SyscallConn()
+	raw, err := s.SyscallConn()
+	return rawConn{raw}, err
 }
+
+// rawConn hides what package os would take for a socket of package net: it would copy
+// between that and a file inside the kernel, past the counts and the limits.
+type rawConn struct{ syscall.RawConn }
 
 // Close implements net.Conn.
 func (d *doorConn) Close() error {
 	err := net.ErrClosed
 	d.closed.Do(func() {
-		err = d.Conn.Close()
+		if d.b.cutting.Load() {
+			d.note(Cut)
+		}
 		d.note(Done)
+		err = d.Conn.Close()
 		d.b.count.active.Add(-1)
 		d.b.count.ended[Reason(d.reason.Load())].Add(1)
 		if d.onClose != nil {
@@ -146,8 +180,11 @@ func (d *doorConn) Close() error {
 	return err
 }
 
-// last returns the connection's last event.
+// last returns the connection's last event. It is called when the connection is
+// closed, and waits for calls that are still on their way out.
 func (d *doorConn) last() trace.Event {
+	d.calls.Lock()
+	defer d.calls.Unlock()
 	return trace.Event{
 		Op: trace.Close, Took: time.Since(d.c.began), Text: Reason(d.reason.Load()).String(),
 		In: d.bytesIn.Load(), Out: d.bytesOut.Load(),
@@ -157,7 +194,7 @@ func (d *doorConn) last() trace.Event {
 // cutFor ends the connection for a limit: by a reset, unless it is at rest.
 func (d *doorConn) cutFor(r Reason) {
 	d.note(r)
-	if r == Idle || r == Drained {
+	if (r == Idle || r == Drained) && d.writing.Load() == 0 {
 		d.Conn.Close()
 		return
 	}
@@ -194,37 +231,56 @@ func (d *doorConn) watch(done <-chan struct{}) {
 // check cuts the connection if a limit is passed, and returns when to look again: 0
 // for not at all, negative when it was cut.
 func (d *doorConn) check(draining bool) time.Duration {
-	now := d.since()
-	next := time.Duration(0)
-	sooner := func(in int64) {
-		if next == 0 || time.Duration(in) < next {
-			next = max(time.Duration(in), time.Millisecond)
+	cfg := &d.b.cfg
+	now, due, paced := d.since(), d.writing.Load(), cfg.minRate() > 0
+	rest := time.Duration(now - d.moved.Load())
+	waits := due == 0 && d.reading.Load() > 0 // else the service is at work
+	stuck := due != 0 && !paced               // a peer that MinRate does not bound
+	idle, quiet := cfg.idle(), time.Duration(0)
+	if draining && !d.b.ownShutdown() {
+		quiet = cfg.quiet()
+	}
+	why := None
+	switch {
+	case paced && due != 0 && now >= due:
+		why = SlowReader
+	case idle > 0 && rest >= idle && (waits || stuck):
+		why = Idle
+	case quiet > 0 && rest >= quiet && waits:
+		why = Drained
+	}
+	if why != None {
+		d.cutFor(why)
+		return -1
+	}
+	rate := time.Duration(0)
+	switch {
+	case paced && due != 0:
+		rate = time.Duration(due - now)
+	case paced:
+		rate = cfg.minRateAfter() // a write may begin meanwhile
+	}
+	return soonest(rate, left(idle, rest), left(quiet, rest))
+}
+
+// left returns after what time limit may be passed by a connection that has been at
+// rest for so long; 0 if the limit is off. If the service was at work when it was
+// passed, that is looked at again soon.
+func left(limit, rest time.Duration) time.Duration {
+	if limit == 0 {
+		return 0
+	}
+	return max(limit-rest, limit/4, time.Millisecond)
+}
+
+// soonest returns the least of times, those that are 0 left out.
+func soonest(times ...time.Duration) (first time.Duration) {
+	for _, t := range times {
+		if t != 0 && (first == 0 || t < first) {
+			first = t
 		}
 	}
-	if at := d.writing.Load(); d.b.cfg.minRate() > 0 {
-		if at != 0 && now >= at {
-			d.cutFor(SlowReader)
-			return -1
-		}
-		sooner(int64(d.b.cfg.minRateAfter()))
-	}
-	atRest := now - d.moved.Load()
-	waits := d.reading.Load() > 0
-	for _, limit := range []struct {
-		on     bool
-		after  time.Duration
-		reason Reason
-	}{{true, d.b.cfg.idle(), Idle}, {draining && !d.b.ownShutdown(), d.b.cfg.quiet(), Drained}} {
-		if !limit.on || limit.after == 0 {
-			continue
-		}
-		if waits && atRest >= int64(limit.after) {
-			d.cutFor(limit.reason)
-			return -1
-		}
-		sooner(max(int64(limit.after)-atRest, int64(limit.after)/4))
-	}
-	return next
+	return first
 }
 
 // serveConn runs a ConnServer on c, closes c, and returns its last event.
@@ -235,14 +291,14 @@ func (b *Blocking) serveConn(s ConnServer, c *conn) trace.Event {
 	defer close(done)
 	nc, err := b.secure(c, d)
 	if err != nil {
-		d.note(handshakeReason(err))
+		d.set(b.handshakeReason(err))
 		d.Close()
 		e := d.last()
 		e.Err = err
 		return e
 	}
 	if err := callConnServer(s, nc); err != nil {
-		d.note(Panic)
+		d.set(Panic)
 		b.logFault(c, Panic, err)
 	}
 	nc.Close()

@@ -11,19 +11,19 @@ import (
 // what the engine has admitted.
 func (b *Blocking) serveDoor(s ListenerServer, l net.Listener) error {
 	d := &doorListener{b: b, l: l, ready: make(chan net.Conn), done: make(chan struct{})}
-	failed := make(chan error, 1)
-	b.handlers.Add(1) // serveDoor's own Serve holds one, so this is never from zero
+	fed := make(chan struct{})
 	go func() {
-		defer b.handlers.Done()
-		failed <- d.feed()
+		defer close(fed)
+		d.feed()
 	}()
 	err := s.Serve(d)
 	d.Close()
-	if feedErr := <-failed; feedErr != ErrClosed {
-		return feedErr
-	}
-	if b.stopping.Load() {
+	<-fed
+	switch {
+	case b.stopping.Load():
 		return ErrClosed
+	case d.err != nil:
+		return d.err
 	}
 	return err
 }
@@ -40,17 +40,25 @@ type doorListener struct {
 	l     net.Listener
 	ready chan net.Conn
 	once  sync.Once
-	done  chan struct{} // closed by Close
+	done  chan struct{} // closed by end
+	err   error         // set before that: why accepting failed; nil if Close ended it
+}
+
+func (d *doorListener) end(err error) {
+	d.once.Do(func() {
+		d.err = err
+		close(d.done)
+	})
 }
 
 // feed admits connections and offers them to Accept, on the goroutine that the
 // engine chooses for each, until the listener is closed.
-func (d *doorListener) feed() error {
+func (d *doorListener) feed() {
 	for {
 		c, err := d.b.next(d.l)
 		if err != nil {
-			d.once.Do(func() { close(d.done) })
-			return err
+			d.end(err)
+			return
 		}
 		d.b.run(func() { d.offer(c) })
 	}
@@ -64,7 +72,7 @@ func (d *doorListener) offer(c *conn) {
 	go dc.watch(closed)
 	nc, err := b.secure(c, dc)
 	if err != nil {
-		dc.note(handshakeReason(err))
+		dc.set(b.handshakeReason(err))
 		dc.Close()
 	} else {
 		select {
@@ -92,7 +100,7 @@ func (d *doorListener) Accept() (net.Conn, error) {
 
 // Close implements net.Listener.
 func (d *doorListener) Close() error {
-	d.once.Do(func() { close(d.done) })
+	d.end(nil)
 	return d.l.Close()
 }
 

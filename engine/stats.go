@@ -29,6 +29,18 @@ const (
 	PerAddress                 // refused: too many from one address
 	BouncePort                 // refused: from a source port that FTP servers use
 	Busy                       // refused: too many handshakes at once
+
+	// Why a datagram got no answer; Denied and Panic are others.
+
+	Silent     // the service had none to give
+	BadSource  // from port 0, or from an address of nobody or of many
+	ServerPort // from a port that only servers have, which would answer back
+	ToGroup    // it was sent to a broadcast or multicast address
+	Ourselves  // from a socket of this process
+	SourceRate // more from one source than GuardConfig.SourceRate or LoopbackRate
+	TotalRate  // more from all sources than GuardConfig.TotalRate
+	Amplified  // the answer was longer than DatagramConfig.Amplify allows
+	SendFailed // the answer could not be sent
 	numberOfReasons
 )
 
@@ -41,6 +53,11 @@ var reasonNames = [numberOfReasons]string{
 	Cut: "cut at shutdown", Denied: "address denied",
 	PerAddress: "too many connections from this address",
 	BouncePort: "source port not served", Busy: "too many handshakes",
+	Silent: "no answer to give", BadSource: "source can't be answered",
+	ServerPort: "source port of a server", ToGroup: "sent to broadcast or multicast",
+	Ourselves: "from this process", SourceRate: "too many from this source",
+	TotalRate: "too many from all sources", Amplified: "answer longer than allowed",
+	SendFailed: "answer not sent",
 }
 
 // String returns the reason in words, as logs and events have it; "" for None.
@@ -63,6 +80,10 @@ type Counters struct {
 	unsent       atomic.Int64
 	acceptErrors atomic.Int64
 	ended        [numberOfReasons]atomic.Int64
+
+	datagramsIn, datagramsOut, datagramsMissed, readErrors atomic.Int64
+
+	dropped [numberOfReasons]atomic.Int64
 }
 
 // Stats is a reading of Counters.
@@ -81,21 +102,53 @@ type Stats struct {
 
 	// Ended counts connections by how they ended, refused ones too.
 	Ended map[Reason]int64
+
+	DatagramsIn     int64 // datagrams read; each is in DatagramsOut or in Dropped
+	DatagramsOut    int64 // datagrams answered
+	DatagramsMissed int64 // datagrams that the kernel dropped because the socket's buffer was full, up to the last one read; Linux only
+	ReadErrors      int64 // failures to read a datagram; most are the network's word on an earlier answer
+
+	// Dropped counts datagrams that were not answered by why.
+	Dropped map[Reason]int64
+}
+
+// Add adds the sums of somebody else who counts: those of s are differences, and may
+// be negative.
+func (c *Counters) Add(s Stats) {
+	c.accepted.Add(s.Accepted)
+	c.active.Add(s.Active)
+	c.bytesIn.Add(s.BytesIn)
+	c.bytesOut.Add(s.BytesOut)
+	c.messages.Add(s.Messages)
+	c.unread.Add(s.Unread)
+	c.unsent.Add(s.Unsent)
+	for r, n := range s.Ended {
+		if r < numberOfReasons {
+			c.ended[r].Add(n)
+		}
+	}
 }
 
 // Read returns the sums now.
 func (c *Counters) Read() Stats {
-	s := Stats{
+	return Stats{
 		Accepted: c.accepted.Load(), Active: c.active.Load(),
 		BytesIn: c.bytesIn.Load(), BytesOut: c.bytesOut.Load(),
 		Messages: c.messages.Load(), Unread: c.unread.Load(), Unsent: c.unsent.Load(),
 		AcceptErrors: c.acceptErrors.Load(),
-		Ended:        make(map[Reason]int64),
+		Ended:        nonZero(&c.ended),
+		DatagramsIn:  c.datagramsIn.Load(), DatagramsOut: c.datagramsOut.Load(),
+		DatagramsMissed: c.datagramsMissed.Load(), ReadErrors: c.readErrors.Load(),
+		Dropped: nonZero(&c.dropped),
 	}
-	for r := range c.ended {
-		if n := c.ended[r].Load(); n > 0 {
-			s.Ended[Reason(r)] = n
+}
+
+func nonZero(counts *[numberOfReasons]atomic.Int64) map[Reason]int64 {
+	m := make(map[Reason]int64)
+	for r := range counts {
+		if n := counts[r].Load(); n > 0 {
+			m[Reason(r)] = n
 		}
 	}
-	return s
+	return m
 }

@@ -1,0 +1,253 @@
+package process
+
+import (
+	"bufio"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+
+	"log/slog"
+	"net"
+	"os"
+	"sync"
+	"time"
+
+	"yodel/engine"
+	"yodel/trace"
+)
+
+// The descriptors of a child.
+const (
+	socketFD  = 3
+	controlFD = 4
+)
+
+// mark is the environment variable that makes a process a child.
+const mark = "YODEL_PROCESS_CHILD"
+
+// Make returns the service that a name, Config.Service, and the Settings of Options
+// stand for.
+type Make func(name string, settings []byte) (svc any, err error)
+
+// Main serves and exits if this process is a child of an Engine; else it does nothing.
+// A program that uses the engine calls it before all else.
+func Main(make Make) {
+	if os.Getenv(mark) == "" {
+		return
+	}
+	os.Unsetenv(mark)
+	if err := beChild(make); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
+	os.Exit(0)
+}
+
+// beChild serves the one connection.
+func beChild(make Make) error {
+	control := os.NewFile(controlFD, "control")
+	socket := os.NewFile(socketFD, "socket")
+	nc, err := net.FileConn(socket)
+	if err != nil {
+		return err
+	}
+	socket.Close()
+	words := bufio.NewReader(control)
+	line, err := words.ReadBytes('\n')
+	if err != nil {
+		return err
+	}
+	o, err := decode[order](line)
+	if err != nil {
+		return err
+	}
+	svc, err := make(o.Service, o.Settings)
+	if err != nil {
+		return err
+	}
+	cfg, err := o.config()
+	if err != nil {
+		return err
+	}
+	r := &reporter{to: json.NewEncoder(control), order: &o}
+	cfg.Sink, cfg.Log = r.sink(), slog.New(r)
+	return serveOne(&named{Conn: nc, id: o.ID}, svc, cfg, words, r)
+}
+
+// named is the connection under the name that the parent gave it.
+type named struct {
+	net.Conn
+	id trace.ConnID
+}
+
+// ID returns the connection's name.
+func (n *named) ID() trace.ConnID { return n.id }
+
+// NetConn returns the connection itself.
+func (n *named) NetConn() net.Conn { return n.Conn }
+
+// CloseWrite ends our direction. Both kinds of sockets that a child gets have it.
+func (n *named) CloseWrite() error { return n.Conn.(interface{ CloseWrite() error }).CloseWrite() }
+
+// serveOne serves nc with an engine of its own, and obeys what the parent says.
+func serveOne(nc net.Conn, svc any, cfg *engine.Config, words *bufio.Reader, r *reporter) error {
+	taken, done := make(chan struct{}), make(chan struct{})
+	eng, err := engine.NewBlocking(svc, cfg, func(serve func()) {
+		close(taken)
+		go func() {
+			serve()
+			close(done)
+		}()
+	})
+	if err != nil {
+		return err
+	}
+	go obey(eng, words)
+	stopReports := r.every(reportTime, eng)
+	served := make(chan error, 1)
+	go func() { served <- eng.Serve(newOnly(nc)) }()
+	select {
+	case <-taken:
+		<-done
+	case err = <-served: // it was not served
+	}
+	eng.Close()
+	stopReports()
+	if errors.Is(err, engine.ErrClosed) {
+		err = nil
+	}
+	return err
+}
+
+// reportTime is how often a child reports its sums while they change.
+const reportTime = 100 * time.Millisecond
+
+// obey does what the parent says. If the parent is gone, so is the child.
+func obey(eng *engine.Blocking, words *bufio.Reader) {
+	for {
+		word, err := words.ReadString('\n')
+		switch {
+		case err != nil:
+			eng.Close()
+			return
+		case word == wordDrain+"\n":
+			go eng.Shutdown(context.Background()) // Close ends it
+		}
+	}
+}
+
+// only is a listener that has one connection.
+type only struct {
+	conns chan net.Conn
+	addr  net.Addr
+	once  sync.Once
+	done  chan struct{}
+}
+
+func newOnly(nc net.Conn) *only {
+	l := &only{conns: make(chan net.Conn, 1), addr: nc.LocalAddr(), done: make(chan struct{})}
+	l.conns <- nc
+	return l
+}
+
+// Accept implements net.Listener.
+func (l *only) Accept() (net.Conn, error) {
+	select {
+	case nc := <-l.conns:
+		return nc, nil
+	case <-l.done:
+		return nil, net.ErrClosed
+	}
+}
+
+// Close implements net.Listener.
+func (l *only) Close() error {
+	l.once.Do(func() { close(l.done) })
+	return nil
+}
+
+// Addr implements net.Listener.
+func (l *only) Addr() net.Addr { return l.addr }
+
+// reporter sends what happens in the child to the parent. It is the child's sink and
+// its log.
+type reporter struct {
+	order *order
+
+	mu   sync.Mutex
+	to   *json.Encoder
+	sent engine.Stats
+}
+
+func (r *reporter) send(rep report) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.to.Encode(rep) // fails if the parent is gone: then so are we
+}
+
+// sink returns a sink that sends the last event, and all others if they are wanted,
+// but for the first: the parent has said who was accepted.
+func (r *reporter) sink() trace.Sink {
+	var s trace.Sink = trace.Func(func(e *trace.Event) {
+		if e.Op == trace.Close || r.order.Events && e.Op != trace.Accept {
+			r.send(report{Event: toWire(e)})
+		}
+	})
+	if r.order.EachCall {
+		s = trace.EachCall(s)
+	}
+	return s
+}
+
+// every reports the sums of eng each time d has passed, if they have changed, and for
+// the last time when the returned function is called.
+func (r *reporter) every(d time.Duration, eng *engine.Blocking) (stop func()) {
+	t := time.NewTicker(d)
+	done, ended := make(chan struct{}), make(chan struct{})
+	go func() {
+		defer close(ended)
+		for {
+			select {
+			case <-t.C:
+				r.sums(eng.Stats())
+			case <-done:
+				return
+			}
+		}
+	}()
+	return func() {
+		t.Stop()
+		close(done)
+		<-ended
+		r.sums(eng.Stats())
+	}
+}
+
+func (r *reporter) sums(s engine.Stats) {
+	if s.Active == r.sent.Active && s.BytesIn == r.sent.BytesIn && s.BytesOut == r.sent.BytesOut && len(s.Ended) == len(r.sent.Ended) {
+		return
+	}
+	r.sent = s
+	r.send(report{Stats: &s})
+}
+
+// Enabled implements slog.Handler.
+func (r *reporter) Enabled(context.Context, slog.Level) bool { return true }
+
+// Handle implements slog.Handler.
+func (r *reporter) Handle(_ context.Context, rec slog.Record) error {
+	l := &logLine{Level: rec.Level, Message: rec.Message}
+	rec.Attrs(func(a slog.Attr) bool {
+		l.Attrs = append(l.Attrs, a.Key, a.Value.String())
+		return true
+	})
+	r.send(report{Log: l})
+	return nil
+}
+
+// WithAttrs implements slog.Handler. The engine does not use it.
+func (r *reporter) WithAttrs([]slog.Attr) slog.Handler { return r }
+
+// WithGroup implements slog.Handler. The engine does not use it.
+func (r *reporter) WithGroup(string) slog.Handler { return r }

@@ -1,0 +1,150 @@
+package process
+
+import (
+	"crypto/tls"
+	"crypto/x509"
+	"encoding/json"
+	"encoding/pem"
+	"errors"
+	"log/slog"
+	"time"
+
+	"yodel/engine"
+	"yodel/trace"
+)
+
+// What goes over the control pipe is lines of JSON: down one order, then perhaps
+// wordDrain; up reports.
+
+const wordDrain = "drain"
+
+// order is what the child is to do. Zero times mean the defaults, as in
+// engine.Config.
+type order struct {
+	Service  string
+	Settings []byte
+
+	Idle, HeaderTimeout, MinRateAfter, Linger, Quiet, HandshakeTimeout time.Duration
+
+	MinRate, Mark, MaxInput int
+	PoisonLent              bool
+
+	TLS *tlsOrder
+
+	Events, EachCall bool // the parent wants events; each read and write
+	ID               trace.ConnID
+}
+
+// tlsOrder is the part of a tls.Config that the child gets, keys in PEM.
+type tlsOrder struct {
+	Certificates []keyPair
+	NextProtos   []string
+	MinVersion   uint16
+}
+
+type keyPair struct{ Cert, Key []byte }
+
+// newOrder returns what all children of an engine are told.
+func newOrder(cfg *engine.Config, settings []byte) (order, error) {
+	o := order{
+		Service: cfg.Service, Settings: settings,
+		Idle: cfg.Idle, HeaderTimeout: cfg.HeaderTimeout, MinRateAfter: cfg.MinRateAfter,
+		Linger: cfg.Linger, Quiet: cfg.Quiet, HandshakeTimeout: cfg.HandshakeTimeout,
+		MinRate: cfg.MinRate, Mark: cfg.Mark, MaxInput: cfg.MaxInput, PoisonLent: cfg.PoisonLent,
+		Events: cfg.Sink != nil, EachCall: trace.WantsEach(cfg.Sink),
+	}
+	if cfg.TLS == nil {
+		return o, nil
+	}
+	if err := checkTLS(cfg.TLS); err != nil {
+		return o, err
+	}
+	o.TLS = &tlsOrder{NextProtos: cfg.TLS.NextProtos, MinVersion: cfg.TLS.MinVersion}
+	for _, c := range cfg.TLS.Certificates {
+		pair, err := marshalPair(c)
+		if err != nil {
+			return o, err
+		}
+		o.TLS.Certificates = append(o.TLS.Certificates, pair)
+	}
+	return o, nil
+}
+
+func marshalPair(c tls.Certificate) (keyPair, error) {
+	key, err := x509.MarshalPKCS8PrivateKey(c.PrivateKey)
+	if err != nil {
+		return keyPair{}, err
+	}
+	var p keyPair
+	for _, der := range c.Certificate {
+		p.Cert = append(p.Cert, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der})...)
+	}
+	p.Key = pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: key})
+	return p, nil
+}
+
+// config is newOrder's inverse, in the child.
+func (o *order) config() (*engine.Config, error) {
+	cfg := &engine.Config{
+		Service: o.Service,
+		Idle:    o.Idle, HeaderTimeout: o.HeaderTimeout, MinRateAfter: o.MinRateAfter,
+		Linger: o.Linger, Quiet: o.Quiet, HandshakeTimeout: o.HandshakeTimeout,
+		MinRate: o.MinRate, Mark: o.Mark, MaxInput: o.MaxInput, PoisonLent: o.PoisonLent,
+		Gate: engine.NewGate(&engine.GateConfig{MaxConns: -1, MaxPerIP: -1, MaxHandshakes: -1}), // the parent's has admitted it
+	}
+	if o.TLS == nil {
+		return cfg, nil
+	}
+	cfg.TLS = &tls.Config{NextProtos: o.TLS.NextProtos, MinVersion: o.TLS.MinVersion}
+	for _, p := range o.TLS.Certificates {
+		c, err := tls.X509KeyPair(p.Cert, p.Key)
+		if err != nil {
+			return nil, err
+		}
+		cfg.TLS.Certificates = append(cfg.TLS.Certificates, c)
+	}
+	return cfg, nil
+}
+
+// report is one line of the child's: of its fields one is set.
+type report struct {
+	Event *event        `json:",omitempty"`
+	Stats *engine.Stats `json:",omitempty"`
+	Log   *logLine      `json:",omitempty"`
+}
+
+// event is a trace.Event whose error has become text.
+type event struct {
+	trace.Event
+	Err string `json:",omitempty"`
+}
+
+func toWire(e *trace.Event) *event {
+	w := &event{Event: *e}
+	if e.Err != nil {
+		w.Err = e.Err.Error()
+	}
+	w.Event.Err = nil
+	return w
+}
+
+func (w *event) event() trace.Event {
+	e := w.Event
+	if w.Err != "" {
+		e.Err = errors.New(w.Err)
+	}
+	return e
+}
+
+// logLine is what the child's log said.
+type logLine struct {
+	Level   slog.Level
+	Message string
+	Attrs   []string // key, value, key, value …
+}
+
+// decode reads one line of the other's. A line that is none is an error of ours.
+func decode[T any](line []byte) (v T, err error) {
+	err = json.Unmarshal(line, &v)
+	return v, err
+}
