@@ -99,9 +99,10 @@ func (f *callFlags) bind(fs *pflag.FlagSet) {
 func (f *callFlags) run(ctx context.Context, s std, to sock.Address) error {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
+	signal.Ignore(syscall.SIGPIPE) // a closed output is an error to tell, not to die of
 	defer onInterrupt(func() { cancel(call.ErrInterrupted) })()
 	tty := terminalOf(s)
-	c := &calling{callFlags: f, std: s, to: to, tty: tty, status: &statusWriter{w: s.err}}
+	c := &calling{callFlags: f, std: s, to: to, tty: tty, status: &rawWriter{w: s.err}, show: &rawWriter{w: s.out}}
 	if err := c.checkFlags(); err != nil {
 		return err
 	}
@@ -119,7 +120,8 @@ func (f *callFlags) run(ctx context.Context, s std, to sock.Address) error {
 	return err
 }
 
-// onInterrupt calls f at SIGINT or SIGTERM, until the returned function is called.
+// onInterrupt calls f at the first SIGINT or SIGTERM, until the returned function is
+// called. A second one ends the process: an output may hold up the end.
 func onInterrupt(f func()) (stop func()) {
 	signals := make(chan os.Signal, 1)
 	signal.Notify(signals, os.Interrupt, syscall.SIGTERM)
@@ -127,6 +129,7 @@ func onInterrupt(f func()) (stop func()) {
 	go func() {
 		select {
 		case <-signals:
+			signal.Stop(signals)
 			f()
 		case <-done:
 		}
@@ -142,9 +145,10 @@ type calling struct {
 	*callFlags
 	std
 	to     sock.Address
-	tty    *terminal // nil: standard input is no terminal
-	status *statusWriter
-	shown  call.View // nil: none, or not made yet
+	tty    *terminal  // nil: standard input is no terminal
+	status *rawWriter // who is connected, who closes
+	show   *rawWriter // what --json, --hex and --time show
+	shown  call.View  // nil: none, or not made yet
 	script *call.Script
 }
 
@@ -175,9 +179,9 @@ func (c *calling) view() call.View {
 	}
 	switch {
 	case c.json:
-		text = &call.JSONView{W: c.out}
+		text = &call.JSONView{W: c.show}
 	case c.hex || c.time:
-		text = &call.TextView{W: c.out, Hex: c.hex, Time: c.time}
+		text = &call.TextView{W: c.show, Hex: c.hex, Time: c.time}
 	}
 	c.shown = call.Views(status, text)
 	return c.shown

@@ -47,10 +47,12 @@ func (c *calling) atTerminal(ctx context.Context, cancel context.CancelCauseFunc
 	defer keys.Close()
 	t := term.NewTerminal(readWriter{keys, c.tty.out}, "")
 	t.History = history
-	if width, height, err := term.GetSize(int(c.tty.out.Fd())); err == nil {
+	if width, height, err := term.GetSize(int(c.tty.out.Fd())); err == nil && width > 0 { // a new pty may have none
 		t.SetSize(width, height)
 	}
+	defer c.tty.out.WriteString("\r\x1b[K") // what was typed and not sent
 	defer c.status.through(t)()
+	defer c.show.through(t)()
 	out := c.output()
 	if out != io.Discard {
 		out = call.NewScreen(t)
@@ -81,7 +83,7 @@ func (c *calling) openHistory() (*call.History, error) {
 		return &call.History{}, nil
 	}
 	h, err := call.OpenHistory(filepath.Join(dir, "history"))
-	if err != nil {
+	if h == nil || err != nil && h.Len() == 0 {
 		return &call.History{}, nil // a convenience must not keep anyone from calling
 	}
 	return h, nil
@@ -97,27 +99,27 @@ func stateDir() (string, error) {
 	return filepath.Join(home, ".local", "state", "yodel"), err
 }
 
-// statusWriter writes to the error output, or through the terminal while that is in
+// rawWriter writes to an output, or through the terminal while that is in
 // raw mode, where a bare newline would not return the carriage.
-type statusWriter struct {
+type rawWriter struct {
 	mu sync.Mutex
 	w  io.Writer
 }
 
 // Write implements io.Writer.
-func (s *statusWriter) Write(p []byte) (int, error) {
+func (s *rawWriter) Write(p []byte) (int, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.w.Write(p)
 }
 
 // through makes Write go to w until the returned function is called.
-func (s *statusWriter) through(w io.Writer) (back func()) {
+func (s *rawWriter) through(w io.Writer) (back func()) {
 	before := s.set(w)
 	return func() { s.set(before) }
 }
 
-func (s *statusWriter) set(w io.Writer) (before io.Writer) {
+func (s *rawWriter) set(w io.Writer) (before io.Writer) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	before, s.w = s.w, w

@@ -5,7 +5,6 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
-	"fmt"
 
 	"log/slog"
 	"net"
@@ -37,16 +36,18 @@ func Main(make Make) {
 		return
 	}
 	os.Unsetenv(mark)
-	if err := beChild(make); err != nil {
-		fmt.Fprintln(os.Stderr, err)
+	control := os.NewFile(controlFD, "control")
+	if err := beChild(make, control); err != nil {
+		json.NewEncoder(control).Encode(report{Log: &logLine{
+			Level: slog.LevelWarn, Message: "a child could not serve", Attrs: []string{"error", err.Error()},
+		}})
 		os.Exit(1)
 	}
 	os.Exit(0)
 }
 
 // beChild serves the one connection.
-func beChild(make Make) error {
-	control := os.NewFile(controlFD, "control")
+func beChild(make Make, control *os.File) error {
 	socket := os.NewFile(socketFD, "socket")
 	nc, err := net.FileConn(socket)
 	if err != nil {

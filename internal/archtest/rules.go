@@ -1,5 +1,7 @@
 package archtest
 
+import "slices"
+
 // yodelArchitecture is the architecture of this module, on two screens.
 //
 // A new package is written into a layer. A rule is loosened here, where everyone
@@ -160,7 +162,7 @@ var rules = []rule{
 	},
 	{
 		in:     []string{"..."},
-		except: programs,
+		except: append(slices.Clip(programs), "yodel/engine/process"), // whose Main ends a child, as it says
 		uses: []string{
 			"os.Exit", "syscall.Exit", "log.Fatal", "log.Fatalf", "log.Fatalln", "runtime.Goexit",
 		},
