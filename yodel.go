@@ -58,6 +58,11 @@ type Replier interface {
 	// Reply appends the answer to request to buf and returns it; nil means no
 	// answer (an empty, non-nil slice is an empty datagram). It must not keep
 	// request or buf. now is the only clock it may use.
+	//
+	// Room for the answer is what is left of buf's capacity, at least 18 bytes: a
+	// longer one may be returned, but is not sent. To most peers it may be as long
+	// as the request, or 18 bytes if that is more, so that nobody is made to flood
+	// a third party; peers on loopback may get a whole datagram.
 	Reply(peer Peer, now time.Time, request, buf []byte) []byte
 }
 

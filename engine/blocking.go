@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"net/netip"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -165,12 +166,7 @@ func (b *Blocking) admit(nc net.Conn) *conn {
 	if b.cfg.TLS != nil {
 		c.peer.Network = "tls"
 	}
-	why := None
-	if c.pass, why = b.gate.Enter(c.peer.Remote); why == None {
-		if slices.Contains(b.cfg.RefuseFrom, c.peer.Remote.Port()) && c.peer.Remote.IsValid() {
-			why = BouncePort
-		}
-	}
+	why := b.knock(c)
 	if why == None && !b.addConn(c) {
 		why = Cut
 	}
@@ -178,8 +174,32 @@ func (b *Blocking) admit(nc net.Conn) *conn {
 		b.refuse(c, why)
 		return nil
 	}
-	b.emitAccept(c)
+	if b.cfg.ProxyFrom == nil {
+		b.emitAccept(c)
+	}
 	return c
+}
+
+// knock asks whether the connection may come in: as a proxy, of which introduce will
+// find out whom it brings, or for itself.
+func (b *Blocking) knock(c *conn) (why Reason) {
+	if b.cfg.ProxyFrom == nil {
+		c.pass, why = b.enter(c.peer.Remote)
+		return why
+	}
+	if from := c.peer.Remote; from.IsValid() && !contains(b.cfg.ProxyFrom, from.Addr()) {
+		return Denied
+	}
+	c.pass, why = b.gate.Enter(netip.AddrPort{}) // counted, but not by address
+	return why
+}
+
+// enter asks the gate about a client.
+func (b *Blocking) enter(client netip.AddrPort) (Pass, Reason) {
+	if client.IsValid() && slices.Contains(b.cfg.RefuseFrom, client.Port()) {
+		return Pass{}, BouncePort
+	}
+	return b.gate.Enter(client)
 }
 
 func (b *Blocking) refuse(c *conn, why Reason) {
@@ -199,7 +219,7 @@ func (b *Blocking) emitAccept(c *conn) {
 		return
 	}
 	c.fd = trace.Descriptor(c.raw)
-	b.emit(c, trace.Event{Op: trace.Accept})
+	b.emit(c, trace.Event{Op: trace.Accept, Text: c.via})
 }
 
 // emit completes e with what is known of c. It is called only when there is a

@@ -3,6 +3,7 @@ package engine
 import (
 	"math/rand/v2"
 	"net/netip"
+	"runtime"
 	"testing"
 	"time"
 )
@@ -109,6 +110,22 @@ func TestSourcesAreBounded(t *testing.T) {
 	if len(s.by) != 3 || s.recent.Len() != 3 {
 		t.Errorf("after 200 sources %d and %d are held, want 3", len(s.by), s.recent.Len())
 	}
+}
+
+func TestSourcesTakeLessThanOneMiB(t *testing.T) {
+	var before, after runtime.MemStats
+	runtime.GC()
+	runtime.ReadMemStats(&before)
+	s := newSources(4096)
+	for i := range uint32(20_000) {
+		s.of(netip.AddrPortFrom(netip.AddrFrom4([4]byte{10, byte(i >> 16), byte(i >> 8), byte(i)}), 0))
+	}
+	runtime.GC()
+	runtime.ReadMemStats(&after)
+	if n := int64(after.HeapAlloc) - int64(before.HeapAlloc); n > 1<<20 {
+		t.Errorf("%d sources take %d bytes", len(s.by), n)
+	}
+	runtime.KeepAlive(s)
 }
 
 // An attacker who forges a new source for each datagram makes each one a new entry.

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"crypto/tls"
 	"log/slog"
+	"net/netip"
 	"time"
 
 	"yodel/trace"
@@ -56,6 +57,16 @@ type Config struct {
 	// hold; more ends it. If zero, 64 KiB.
 	MaxInput int
 
+	// ProxyFrom, if not nil, says that connections come by a proxy which tells, in
+	// front of all else, who the client is (PROXY protocol, versions 1 and 2), and
+	// from which networks such proxies are believed. Others, and those who send no
+	// header, are refused; Unix sockets are believed. Limits, events and the service
+	// are then about the client.
+	ProxyFrom []netip.Prefix
+
+	// ProxyTimeout bounds how long that header may take. If zero, 3 s.
+	ProxyTimeout time.Duration
+
 	// RefuseFrom lists source ports that are not served: the small services refuse
 	// 20, from which an FTP server can be made to call anyone (RFC 2577).
 	RefuseFrom []uint16
@@ -84,6 +95,7 @@ func (c *Config) minRateAfter() time.Duration     { return orOff(c.MinRateAfter,
 func (c *Config) linger() time.Duration           { return orOff(c.Linger, 2*time.Second) }
 func (c *Config) quiet() time.Duration            { return orOff(c.Quiet, 250*time.Millisecond) }
 func (c *Config) handshakeTimeout() time.Duration { return orOff(c.HandshakeTimeout, 10*time.Second) }
+func (c *Config) proxyTimeout() time.Duration     { return orOff(c.ProxyTimeout, 3*time.Second) }
 func (c *Config) maxInput() int                   { return cmp.Or(c.MaxInput, 64<<10) }
 
 // minRate returns 0 if there is none, be it off itself or without a time.

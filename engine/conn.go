@@ -23,7 +23,8 @@ type conn struct {
 	raw     net.Conn // as accepted
 	id      trace.ConnID
 	peer    yodel.Peer
-	fd      int // 0: not known
+	via     string // the proxy it came by; empty for none
+	fd      int    // 0: not known
 	began   time.Time
 	pass    Pass
 	drained chan struct{} // not nil; closed by nudge
@@ -94,7 +95,9 @@ func addrPort(a net.Addr) netip.AddrPort {
 
 // serve runs one admitted connection to its end and closes it.
 func (b *Blocking) serve(c *conn) {
-	b.finish(c, b.toItsEnd(c))
+	if b.introduce(c) {
+		b.finish(c, b.toItsEnd(c))
+	}
 }
 
 func (b *Blocking) toItsEnd(c *conn) trace.Event {

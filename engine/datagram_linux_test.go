@@ -21,6 +21,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"yodel/engine"
+	"yodel/sock"
 	"yodel/trace"
 	"yodel/yodeltest"
 )
@@ -66,6 +67,23 @@ func TestDatagramAnswersFromTheAddressAsked(t *testing.T) {
 		if e := r.next(trace.Write); e.Local.String() != asked || e.Remote.String() != client.String() {
 			t.Errorf("%s bound to %s: the pair is %v, %v; want %v, %s", tt.network, tt.bound, e.Remote, e.Local, client, asked)
 		}
+	}
+}
+
+// The sockets of package sock are more than a *net.UDPConn and lose nothing by it.
+func TestDatagramsOnASocketOfSock(t *testing.T) {
+	t.Parallel()
+	pc, err := sock.ListenPacket(t.Context(), sock.Address{Network: "udp"}, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	r := serveDatagrams(t, echoReply, engine.DatagramConfig{}, pc)
+	asked := to(pc, "127.0.0.2").String()
+	if _, err := askFor(t, asked); err != nil {
+		t.Fatal(err)
+	}
+	if e := r.next(trace.Write); e.Local.String() != asked || e.Conn != pc.ID() || e.FD == 0 {
+		t.Errorf("the event is incomplete: %+v", e)
 	}
 }
 

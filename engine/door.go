@@ -30,7 +30,7 @@ type doorConn struct {
 	writes            sync.Mutex   // held by Write
 	writing           atomic.Int64 // when the piece under way must have been taken; 0: none is
 	eof               atomic.Bool  // the event is out
-	reason            atomic.Int32 // Reason; set once
+	reason            atomic.Int32 // Reason: see note and set
 	closed            sync.Once
 	onClose           func()
 }
@@ -171,8 +171,6 @@ func (d *doorConn) Close() error {
 		}
 		d.note(Done)
 		err = d.Conn.Close()
-		d.b.count.active.Add(-1)
-		d.b.count.ended[Reason(d.reason.Load())].Add(1)
 		if d.onClose != nil {
 			d.onClose()
 		}
@@ -180,11 +178,13 @@ func (d *doorConn) Close() error {
 	return err
 }
 
-// last returns the connection's last event. It is called when the connection is
-// closed, and waits for calls that are still on their way out.
+// last counts how the connection ended and returns its last event. It is called once,
+// when the connection is closed, and waits for calls that are still on their way out.
 func (d *doorConn) last() trace.Event {
 	d.calls.Lock()
 	defer d.calls.Unlock()
+	d.b.count.active.Add(-1)
+	d.b.count.ended[Reason(d.reason.Load())].Add(1)
 	return trace.Event{
 		Op: trace.Close, Took: time.Since(d.c.began), Text: Reason(d.reason.Load()).String(),
 		In: d.bytesIn.Load(), Out: d.bytesOut.Load(),

@@ -2,6 +2,7 @@ package engine
 
 import (
 	"context"
+	"errors"
 	"net"
 	"sync"
 	"time"
@@ -67,6 +68,9 @@ func (d *doorListener) feed() {
 // offer hands c out and returns when it is closed.
 func (d *doorListener) offer(c *conn) {
 	b := d.b
+	if !b.introduce(c) {
+		return
+	}
 	closed := make(chan struct{})
 	dc := b.newDoorConn(c, func() { close(closed) })
 	go dc.watch(closed)
@@ -98,10 +102,13 @@ func (d *doorListener) Accept() (net.Conn, error) {
 	}
 }
 
-// Close implements net.Listener.
+// Close implements net.Listener. The engine may have closed the listener below.
 func (d *doorListener) Close() error {
 	d.end(nil)
-	return d.l.Close()
+	if err := d.l.Close(); !errors.Is(err, net.ErrClosed) {
+		return err
+	}
+	return nil
 }
 
 // Addr implements net.Listener.

@@ -130,11 +130,16 @@ func (g *Gate) Enter(remote netip.AddrPort) (Pass, Reason) {
 }
 
 func (g *Gate) allowed(addr netip.Addr) bool {
-	holds := func(p netip.Prefix) bool { return p.Contains(addr.WithZone("")) }
-	if slices.ContainsFunc(g.deny, holds) {
+	if contains(g.deny, addr) {
 		return false
 	}
-	return len(g.allow) == 0 || slices.ContainsFunc(g.allow, holds)
+	return len(g.allow) == 0 || contains(g.allow, addr)
+}
+
+// contains reports whether addr is in one of the networks.
+func contains(networks []netip.Prefix, addr netip.Addr) bool {
+	addr = addr.Unmap().WithZone("")
+	return slices.ContainsFunc(networks, func(p netip.Prefix) bool { return p.Contains(addr) })
 }
 
 // countedAs returns the address under which a peer's connections are counted: a /64

@@ -91,9 +91,9 @@ func TestGuardDefaultRates(t *testing.T) {
 		{"one IPv6 source", "[2001:db8::1]:40000", 1000, 100, SourceRate},
 		{"the same /64", "[2001:db8::2]:40000", 1000, 0, SourceRate},
 		{"another /64", "[2001:db8:0:1::2]:40000", 1000, 100, SourceRate},
-		{"loopback", "127.0.0.1:40000", 50_010, 50_000, SourceRate},
-		{"another port on loopback", "127.0.0.1:40001", 50_010, 50_000, SourceRate},
-		{"another address on loopback", "[::1]:40000", 50_010, 50_000, SourceRate},
+		{"loopback", "127.0.0.1:40000", 100_010, 100_000, SourceRate},
+		{"another port on loopback", "127.0.0.1:40001", 100_010, 100_000, SourceRate},
+		{"another address on loopback", "[::1]:40000", 100_010, 100_000, SourceRate},
 	} {
 		if got, why := g.ask(tt.remote, tt.tries, now); got != tt.want || why != tt.reason {
 			t.Errorf("%s: %d admitted, then %q; want %d, then %q", tt.why, got, why, tt.want, tt.reason)
@@ -154,7 +154,7 @@ func TestGuardRatesOff(t *testing.T) {
 	t.Parallel()
 	g, now := testGuard(&GuardConfig{SourceRate: -1, TotalRate: -1, LoopbackRate: -1, Sources: -1})
 	for _, remote := range []string{"198.51.100.1:40000", "127.0.0.1:40000"} {
-		if n, why := g.ask(remote, 51_000, now); n != 51_000 {
+		if n, why := g.ask(remote, 101_000, now); n != 101_000 {
 			t.Errorf("%s: %d admitted, then %q", remote, n, why)
 		}
 	}

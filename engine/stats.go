@@ -10,25 +10,26 @@ type Reason uint8
 
 // The reasons. Peer and Done are the normal ends.
 const (
-	None         Reason = iota // it has not ended
-	Done                       // the session, or the service, had said all
-	Peer                       // the peer ended its direction, and all was answered
-	Reset                      // the peer reset the connection, or went away without reading
-	Vanished                   // the peer no longer answers: keepalive or TCP_USER_TIMEOUT
-	PeerMistake                // the session found the peer at fault and said so
-	Idle                       // nothing moved for Config.Idle
-	SlowMessage                // a message took longer than Config.HeaderTimeout
-	SlowReader                 // the peer took less than Config.MinRate
-	LongMessage                // more unused input than Config.MaxInput
-	BadHandshake               // TLS could not be agreed on in time
-	Fault                      // the session or the I/O failed on our side
-	Panic                      // the handler panicked
-	Drained                    // ended at rest, by Shutdown
-	Cut                        // cut by Close
-	Denied                     // refused: the address is not allowed
-	PerAddress                 // refused: too many from one address
-	BouncePort                 // refused: from a source port that FTP servers use
-	Busy                       // refused: too many handshakes at once
+	None          Reason = iota // it has not ended
+	Done                        // the session, or the service, had said all
+	Peer                        // the peer ended its direction, and all was answered
+	Reset                       // the peer reset the connection, or went away without reading
+	Vanished                    // the peer no longer answers: keepalive or TCP_USER_TIMEOUT
+	PeerMistake                 // the session found the peer at fault and said so
+	Idle                        // nothing moved for Config.Idle
+	SlowMessage                 // a message took longer than Config.HeaderTimeout
+	SlowReader                  // the peer took less than Config.MinRate
+	LongMessage                 // more unused input than Config.MaxInput
+	BadHandshake                // TLS could not be agreed on in time
+	Fault                       // the session or the I/O failed on our side
+	Panic                       // the handler panicked
+	Drained                     // ended at rest, by Shutdown
+	Cut                         // cut by Close
+	Denied                      // refused: the address is not allowed
+	PerAddress                  // refused: too many from one address
+	BouncePort                  // refused: from a source port that FTP servers use
+	Busy                        // refused: too many handshakes at once
+	NoProxyHeader               // refused: the proxy did not say who the client is
 
 	// Why a datagram got no answer; Denied and Panic are others.
 
@@ -53,7 +54,8 @@ var reasonNames = [numberOfReasons]string{
 	Cut: "cut at shutdown", Denied: "address denied",
 	PerAddress: "too many connections from this address",
 	BouncePort: "source port not served", Busy: "too many handshakes",
-	Silent: "no answer to give", BadSource: "source can't be answered",
+	NoProxyHeader: "no PROXY header",
+	Silent:        "no answer to give", BadSource: "source can't be answered",
 	ServerPort: "source port of a server", ToGroup: "sent to broadcast or multicast",
 	Ourselves: "from this process", SourceRate: "too many from this source",
 	TotalRate: "too many from all sources", Amplified: "answer longer than allowed",

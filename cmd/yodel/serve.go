@@ -92,7 +92,7 @@ func (f *serveFlags) bind(fs *pflag.FlagSet) {
 	fs.StringVar(&f.tlsCert, "tls-cert", "", "certificate `file` for tls:// (without one, a new one is made and its fingerprint printed)")
 	fs.StringVar(&f.tlsKey, "tls-key", "", "key `file` of --tls-cert")
 	fs.BoolVar(&f.amplify, "amplify", false, "let datagram answers be longer than their requests: others can be flooded that way")
-	fs.IntVar(&f.udpRate, "udp-rate", 0, "datagrams answered a second for one source (0: 100, and 50000 on this host; negative: no bound)")
+	fs.IntVar(&f.udpRate, "udp-rate", 0, "datagrams answered a second for one source (0: 100, and 100000 on this host; negative: no bound)")
 	fs.Uint32Var(&f.unixMode, "unix-mode", 0o600, "permission bits of unix: sockets")
 	fs.BoolVar(&f.eachCall, "each-call", false, "with --trace: write each single read and write")
 }

@@ -73,17 +73,34 @@ func beChild(make Make, control *os.File) error {
 	}
 	r := &reporter{to: json.NewEncoder(control), order: &o}
 	cfg.Sink, cfg.Log = r.sink(), slog.New(r)
-	return serveOne(&named{Conn: nc, id: o.ID}, svc, cfg, words, r)
+	return serveOne(&named{nc, &o}, svc, cfg, words, r)
 }
 
-// named is the connection under the name that the parent gave it.
+// named is the connection under the name, and with the client, that the parent has
+// found.
 type named struct {
 	net.Conn
-	id trace.ConnID
+	order *order
 }
 
 // ID returns the connection's name.
-func (n *named) ID() trace.ConnID { return n.id }
+func (n *named) ID() trace.ConnID { return n.order.ID }
+
+// RemoteAddr returns the client's address.
+func (n *named) RemoteAddr() net.Addr {
+	if !n.order.Remote.IsValid() {
+		return n.Conn.RemoteAddr()
+	}
+	return net.TCPAddrFromAddrPort(n.order.Remote)
+}
+
+// LocalAddr returns the address that the client called.
+func (n *named) LocalAddr() net.Addr {
+	if !n.order.Local.IsValid() {
+		return n.Conn.LocalAddr()
+	}
+	return net.TCPAddrFromAddrPort(n.order.Local)
+}
 
 // NetConn returns the connection itself.
 func (n *named) NetConn() net.Conn { return n.Conn }

@@ -130,7 +130,7 @@ func (p *parent) start(h *engine.Handed) (*child, error) {
 		return nil, err
 	}
 	o := p.order
-	o.ID = h.ID
+	o.ID, o.Local, o.Remote = h.ID, h.Peer.Local, h.Peer.Remote
 	if err := json.NewEncoder(ours).Encode(o); err != nil {
 		c.kill()
 		c.end()

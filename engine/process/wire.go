@@ -7,6 +7,7 @@ import (
 	"encoding/pem"
 	"errors"
 	"log/slog"
+	"net/netip"
 	"time"
 
 	"yodel/engine"
@@ -33,6 +34,10 @@ type order struct {
 
 	Events, EachCall bool // the parent wants events; each read and write
 	ID               trace.ConnID
+
+	// The client's socket pair, which is not the socket's if it came by a proxy. Not
+	// valid for Unix sockets.
+	Local, Remote netip.AddrPort
 }
 
 // tlsOrder is the part of a tls.Config that the child gets, keys in PEM.

@@ -1,0 +1,87 @@
+package enginetest
+
+// rows are what every engine must do.
+var rows = []row{
+	// What connections leave behind.
+	{"short connections leave nothing", alone, tryNothingLeft},
+	{"short connections of other kinds leave nothing", alone, tryNothingLeftElsewhere},
+
+	// Conversations.
+	{"A8 in a dozen cuts nothing changes", 0, tryCuts},
+	{"A8 in small buffers nothing changes", 0, trySmallBuffers},
+	{"those that speak and end", 0, tryOneShot},
+	{"a generator goes on while it is read", 0, tryChargen},
+	{"ticks", 0, tryTicks},
+	{"a mistake of the peer's, and a fault", 0, tryMistake},
+	{"B4 half-close flushes ten megabytes", 0, tryHalfClose},
+
+	// Events and sums.
+	{"events of a connection", 0, tryEvents},
+	{"who spoke with whom", 0, tryPair},
+	{"every byte is accounted for", 0, tryAccounts},
+
+	// Limits, and what peers do.
+	{"A1 slow message", 0, trySlowMessage},
+	{"A1 a person who waits is not cut", 0, tryPerson},
+	{"A1 idle", 0, tryIdle},
+	{"A5 slow reader is not buffered, and cut", 0, trySlowReader},
+	{"A5 others are served beside a slow reader", many, trySlowReaderAlone},
+	{"A5 idle reader", 0, tryIdleReader},
+	{"A6 reset", 0, tryReset},
+	{"A6 left without reading", 0, tryLeaver},
+	{"A6 reset storm", 0, tryResetStorm},
+	{"A7 long message", 0, tryLongMessage},
+	{"A9 panic", 0, tryPanic},
+	{"A12 hostile text", 0, tryHostileText},
+
+	// The defaults, to the millisecond.
+	{"A1 ten minutes of idleness", anyListener, tryIdleFigures},
+	{"A1 ten seconds for a message", anyListener, tryMessageFigures},
+	{"A1 a message waits for its peer to read", anyListener, tryMessageWaits},
+	{"A5 500 bytes a second", anyListener, tryRateFigures},
+	{"two seconds, 250 ms, ten seconds", anyListener, tryEndFigures},
+	{"A10 an end that is not taken", anyListener | overTLS, tryUntakenEnd},
+	{"door: work, idleness and rest", anyListener | door, tryDoorFigures},
+
+	// Who is served.
+	{"A2 those beyond MaxConns wait", 0, tryMaxConns},
+	{"A2 accept errors pass", anyListener, tryAcceptErrors},
+	{"A2 fatal accept errors", anyListener, tryFatalAccept},
+	{"A2 stopping while accept fails", anyListener, tryAcceptStuck},
+	{"A2 refusals are logged once a second", 0, tryRefusedStorm},
+	{"MaxPerIP", many | anyListener, tryPerAddress},
+	{"Allow and Deny", 0, tryAllowDeny},
+	{"B5 source port 20", 0, tryBounce},
+
+	// Shutdown.
+	{"Shutdown drains", 0, tryDrain},
+	{"Shutdown waits for a message", 0, tryDrainMessage},
+	{"Shutdown, then Close, of a busy connection", 0, tryShutdownBusy},
+	{"Shutdown of nobody", 0, tryNobody},
+	{"Close waits for all", 0, tryClose},
+	{"Close after the peer's end", 0, tryCloseEnded},
+	{"Serve after Close", 0, tryTooLate},
+	{"two listeners", 0, tryTwoPlaces},
+
+	// TLS.
+	{"A10 conversations over TLS", overTLS, tryTLSTalks},
+	{"A10 half a ClientHello", overTLS, tryHalfHello},
+	{"A10 too many handshakes", overTLS | many, tryHandshakeCap},
+	{"A10 what is not TLS", overTLS, tryNotTLS},
+	{"A10 Shutdown during a handshake", overTLS, tryTLSShutdown},
+	{"A10 slow reader over TLS", overTLS, tryTLSSlowReader},
+	{"A10 openssl s_client", overTLS, tryOpenSSL},
+
+	// The connection door.
+	{"door: lines, deadlines, half-close", door, tryDoor},
+	{"door: over TLS", door | overTLS, tryDoorTLS},
+	{"door: idle", door, tryDoorIdle},
+	{"door: A5 slow reader", door, tryDoorSlowReader},
+	{"door: Shutdown", door, tryDoorDrain},
+	{"door: Close", door, tryDoorClose},
+	{"door: A9 panic", door, tryDoorPanic},
+	{"door: A2 MaxConns", door | many, tryDoorMaxConns},
+	{"door: net/http", door | many, tryHTTP},
+	{"door: HTTP/2", door | overTLS, tryHTTP2},
+	{"door: Close of net/http", door, tryHTTPClose},
+}
