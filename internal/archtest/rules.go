@@ -28,7 +28,7 @@ var layers = []layer{
 		why:      "sockets, sessions and loops are taken one by one by those above, so they do not know each other",
 	},
 	{
-		packages: []string{"yodel/yodeltest"},
+		packages: []string{"yodel/yodeltest/..."},
 		why:      "test help is for the tests of all that is above, so it knows none of that",
 	},
 	{
