@@ -19,18 +19,18 @@ func main() {
 		fmt.Fprintf(os.Stderr, "usage: %s HOST PORT\n", os.Args[0])
 		os.Exit(2)
 	}
-	port, err := strconv.Atoi(os.Args[2])
-	if err == nil {
-		err = converse(os.Args[1], port)
-	}
-	if err != nil {
+	if err := converse(os.Args[1], os.Args[2]); err != io.EOF {
 		fmt.Fprintf(os.Stderr, "echoclient: %v\n", err)
 		os.Exit(1)
 	}
 	fmt.Print("\nConnection closed\n")
 }
 
-func converse(host string, port int) error {
+func converse(host, arg string) error {
+	port, err := strconv.Atoi(arg)
+	if err != nil {
+		return fmt.Errorf("%q is not a port number", arg)
+	}
 	clientfd, err := sock.OpenClientFD(host, port)
 	if err != nil {
 		return err
@@ -41,21 +41,18 @@ func converse(host string, port int) error {
 	for {
 		fmt.Print("type:")
 		line, err := typed.ReadLine()
-		if err == io.EOF {
-			return nil
-		}
 		if err != nil {
-			return err
+			return err // io.EOF: there is nothing more to say
 		}
 		if _, err := rio.WriteFull(clientfd, line); err != nil {
-			return err
+			return fmt.Errorf("the connection ended: %w", err)
 		}
 		if line[len(line)-1] != '\n' && len(line) < rio.MaxLine-1 {
 			clientfd.CloseWrite() // the last line, without its newline: tell the server
 		}
 		answer, err := answers.ReadLine()
 		if err != nil {
-			return fmt.Errorf("no answer: %w", err)
+			return fmt.Errorf("the connection ended without an answer: %w", err)
 		}
 		fmt.Printf("echo:%s", answer)
 	}

@@ -1,10 +1,11 @@
-// Echoserver is the lecture's concurrent echo server: it serves every client at
-// once, says who calls, and answers each line in upper case.
+// Echoserver is the lecture's concurrent echo server: it serves every client at once,
+// says who calls, and answers each line in upper case.
 //
 //	usage: echoserver PORT
 package main
 
 import (
+	"context"
 	"fmt"
 	"os"
 	"os/signal"
@@ -24,29 +25,35 @@ func main() {
 		fmt.Fprintf(os.Stderr, "usage: %s PORT\n", os.Args[0])
 		os.Exit(2)
 	}
-	signal.Ignore(syscall.SIGPIPE) // a closed standard output must not end a server
-	port, err := strconv.Atoi(os.Args[1])
-	if err == nil {
-		err = serve(port)
-	}
-	if err != nil {
+	if err := serve(os.Args[1]); err != nil {
 		fmt.Fprintf(os.Stderr, "echoserver: %v\n", err)
 		os.Exit(1)
 	}
 }
 
-func serve(port int) error {
+func serve(arg string) error {
+	port, err := strconv.Atoi(arg)
+	if err != nil {
+		return fmt.Errorf("%q is not a port number", arg)
+	}
 	listenfd, err := sock.OpenListenFD(port)
 	if err != nil {
 		return err
 	}
 	upper := small.Upper{LineMax: rio.MaxLine - 1} // C keeps one byte for its NUL
-	server, err := goroutine.New(upper, &engine.Config{
-		Idle: -1, HeaderTimeout: -1, MinRate: -1, // the lecture's server has no timers
-		Sink: &trace.Namer{Next: trace.NewLectureLog(os.Stdout), Lookup: new(sock.Resolver).HostName},
-	})
+	log := trace.NewLectureLog(os.Stdout)
+	names := &trace.Namer{Next: log, Lookup: new(sock.Resolver).HostName}
+	config := engine.Config{Idle: -1, HeaderTimeout: -1, MinRate: -1, Sink: names} // no timers, as in the lecture
+	server, err := goroutine.New(upper, &config)
 	if err != nil {
 		return err
 	}
+	signal.Ignore(syscall.SIGPIPE) // a closed standard output must not end a server
+	ctx, _ := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	context.AfterFunc(ctx, func() {
+		names.Close() // the lines that wait for a name come first
+		log.Close()
+		os.Exit(0)
+	})
 	return server.Serve(listenfd)
 }

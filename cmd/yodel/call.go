@@ -3,9 +3,10 @@ package main
 import (
 	"context"
 	"crypto/tls"
+	"crypto/x509"
+	"errors"
 	"fmt"
 	"io"
-	"net"
 	"net/netip"
 	"os"
 	"os/signal"
@@ -16,6 +17,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"yodel/call"
+	"yodel/internal/escape"
 	"yodel/sock"
 	"yodel/trace"
 )
@@ -258,6 +260,7 @@ func (c *calling) dial(ctx context.Context, opts *sock.Options) (*sock.Conn, err
 		defer cancel()
 	}
 	conn, err := sock.Dial(ctx, c.to, opts)
+	err = inFlags(err)
 	if err != nil && c.view() != nil {
 		c.view().Show(&call.Event{Type: call.Failed, Time: time.Now(), Target: c.to, Err: err})
 	}
@@ -267,8 +270,39 @@ func (c *calling) dial(ctx context.Context, opts *sock.Options) (*sock.Conn, err
 	return conn, err
 }
 
+// inFlags says what to do about a certificate in the words of the command line, where
+// package sock says it in those of its own.
+func inFlags(err error) error {
+	h, ok := errors.AsType[*sock.HandshakeError](err)
+	if !ok {
+		return err
+	}
+	advice := ""
+	if _, unknown := errors.AsType[x509.UnknownAuthorityError](err); unknown {
+		advice = "--pin with the fingerprint that its operator gives you accepts it, and no other"
+	}
+	if _, otherName := errors.AsType[x509.HostnameError](err); otherName {
+		advice = "call it by a name that its certificate has, or say --server-name"
+	}
+	if advice == "" {
+		return err
+	}
+	text := fmt.Sprintf("TLS with %v: %v; %s", h.Address, h.Err, advice)
+	return rephrased{err, escape.String(text)} // the names in a certificate may be anything
+}
+
+// rephrased is an error that reads otherwise.
+type rephrased struct {
+	error
+	text string
+}
+
+func (e rephrased) Error() string { return e.text }
+
+func (e rephrased) Unwrap() error { return e.error }
+
 // talk holds the conversation, in the mode that the flags and the terminal ask for.
-func (c *calling) talk(ctx context.Context, cancel context.CancelCauseFunc, conn net.Conn) error {
+func (c *calling) talk(ctx context.Context, cancel context.CancelCauseFunc, conn *call.Recorder) error {
 	cfg := &call.Config{Timeout: c.timeout, Wait: c.wait, Upper: c.upper, CRLF: c.crlf}
 	if !c.crlfGiven && call.DefaultCRLF(c.to.Port) && !c.verify && !c.connectOnly && c.script == nil {
 		cfg.CRLF = true
@@ -291,10 +325,10 @@ func (c *calling) talk(ctx context.Context, cancel context.CancelCauseFunc, conn
 	return call.Pipe(ctx, conn, c.in, c.output(), cfg)
 }
 
-func (c *calling) checkAnswers(ctx context.Context, conn net.Conn, cfg *call.Config) error {
+func (c *calling) checkAnswers(ctx context.Context, conn *call.Recorder, cfg *call.Config) error {
 	result, err := call.Verify(ctx, conn, c.in, cfg)
 	if c.json {
-		c.view().Show(&call.Event{Type: call.Checked, Time: time.Now(), Target: c.to, Verified: result, Err: err})
+		c.view().Show(&call.Event{Type: call.Checked, Time: time.Now(), Conn: conn.ID(), Target: c.to, Verified: result, Err: err})
 	} else if !c.quiet {
 		fmt.Fprintln(c.err, result)
 	}

@@ -47,6 +47,16 @@ func (d *demo) printf(format string, args ...any) { fmt.Fprintf(d.io.out, format
 func (d *demo) run(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, time.Minute) // however the machine is
 	defer cancel()
+	ctx, interrupt := context.WithCancelCause(ctx)
+	defer onInterrupt(func() { interrupt(call.ErrInterrupted) })() // no server is left behind
+	err := d.show(ctx)
+	if context.Cause(ctx) == call.ErrInterrupted {
+		return call.ErrInterrupted
+	}
+	return err
+}
+
+func (d *demo) show(ctx context.Context) error {
 	if err := d.conversation(ctx); err != nil {
 		return err
 	}

@@ -1,6 +1,8 @@
 package main
 
 import (
+	"strings"
+
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 )
@@ -61,5 +63,28 @@ func helpAll(c *cobra.Command) {
 			return cmd.Help()
 		}
 		return runE(cmd, given)
+	}
+}
+
+// strictHelp makes mistakes of help and completion usage errors, which cobra answers
+// with a help text and status 0.
+func strictHelp(root *cobra.Command) {
+	root.InitDefaultHelpCmd()
+	root.InitDefaultCompletionCmd()
+	for _, c := range root.Commands() {
+		switch c.Name() {
+		case "help":
+			c.RunE = func(_ *cobra.Command, args []string) error {
+				about, rest, err := root.Find(args)
+				if err != nil || len(rest) > 0 {
+					return usagef("unknown command %q; see yodel --help", strings.Join(args, " "))
+				}
+				return about.Help()
+			}
+		case "completion":
+			c.RunE = func(*cobra.Command, []string) error {
+				return usagef("say for which shell: bash, fish, powershell or zsh; see yodel completion --help")
+			}
+		}
 	}
 }

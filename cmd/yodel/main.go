@@ -94,12 +94,25 @@ func newRoot(io std) *cobra.Command {
 	root.AddCommand(
 		newServe(io), newCall(io), newName(io), newDemo(io), newVersion(io), newMan(io),
 	)
+	strictHelp(root)
 	setHelp(root)
 	for _, c := range root.Commands() {
-		c.PreRunE = func(cmd *cobra.Command, _ []string) error { return fromEnvironment(cmd, os.LookupEnv) }
+		c.PreRunE = checkFlags
 		c.Args = usageArgs(c.Args)
 	}
 	return root
+}
+
+// checkFlags completes the flags of cmd from the environment, and refuses those that do
+// not go together.
+func checkFlags(cmd *cobra.Command, _ []string) error {
+	if err := fromEnvironment(cmd, os.LookupEnv); err != nil {
+		return err
+	}
+	if err := cmd.ValidateFlagGroups(); err != nil {
+		return usageError{err}
+	}
+	return nil
 }
 
 // usageArgs makes what check refuses a usage error.

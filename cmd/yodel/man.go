@@ -73,7 +73,7 @@ func manFlags(b *strings.Builder, c *cobra.Command) {
 		}
 		fmt.Fprintf(b, ".TP\n.B %s\n%s", roff(strings.TrimSpace(short+"--"+f.Name+" "+kind)), roff(usage))
 		if f.DefValue != "" && f.DefValue != "false" && f.DefValue != "[]" && f.DefValue != "0" && f.DefValue != "0s" {
-			fmt.Fprintf(b, " Default: %s.", roff(f.DefValue))
+			fmt.Fprintf(b, ". Default: %s.", roff(f.DefValue))
 		}
 		b.WriteString("\n")
 	})
@@ -88,15 +88,25 @@ func manCommands(b *strings.Builder, root *cobra.Command) {
 	}
 }
 
-// roff escapes text for man(7): backslashes, dashes, and dots and quotes that begin a
-// line.
+// roff escapes text for man(7): backslashes, dashes, what is not ASCII, and dots and
+// quotes that begin a line.
 func roff(s string) string {
-	s = strings.NewReplacer(`\`, `\e`, "-", `\-`).Replace(s)
-	lines := strings.Split(s, "\n")
-	for i, l := range lines {
-		if strings.HasPrefix(l, ".") || strings.HasPrefix(l, "'") {
-			lines[i] = `\&` + l
+	var b strings.Builder
+	atStart := true
+	for _, r := range s {
+		switch {
+		case r == '\\':
+			b.WriteString(`\e`)
+		case r == '-':
+			b.WriteString(`\-`)
+		case atStart && (r == '.' || r == '\''):
+			b.WriteString(`\&` + string(r))
+		case r > '~':
+			fmt.Fprintf(&b, `\[u%04X]`, r)
+		default:
+			b.WriteRune(r)
 		}
+		atStart = r == '\n'
 	}
-	return strings.Join(lines, "\n")
+	return b.String()
 }

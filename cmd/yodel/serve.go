@@ -34,6 +34,8 @@ type serveFlags struct {
 	grace     time.Duration
 	tlsCert   string
 	tlsKey    string
+	proxyFrom []string
+	admin     string
 	amplify   bool
 	udpRate   int
 	unixMode  uint32
@@ -62,15 +64,12 @@ unix:@NAME (abstract). PORT is a number or a name; 0 takes a free one.`,
 				return err
 			}
 			signal.Ignore(syscall.SIGPIPE) // a closed output must not end a server
-			stop := make(chan os.Signal, 2)
-			signal.Notify(stop, syscall.SIGTERM, os.Interrupt)
-			defer signal.Stop(stop)
-			return runServe(cmd.Context(), io, f, args, stop)
+			return runServe(cmd.Context(), io, f, args, listenForSignals())
 		},
 	}
 	f.bind(cmd.Flags())
 	advanced(cmd, "max-per-ip", "header-timeout", "min-rate", "backlog", "grace", "allow", "deny",
-		"amplify", "udp-rate", "unix-mode", "each-call")
+		"amplify", "udp-rate", "unix-mode", "each-call", "proxy-from")
 	return cmd
 }
 
@@ -91,6 +90,8 @@ func (f *serveFlags) bind(fs *pflag.FlagSet) {
 	fs.DurationVar(&f.grace, "grace", 10*time.Second, "how long connections may finish after the first signal")
 	fs.StringVar(&f.tlsCert, "tls-cert", "", "certificate `file` for tls:// (without one, a new one is made and its fingerprint printed)")
 	fs.StringVar(&f.tlsKey, "tls-key", "", "key `file` of --tls-cert")
+	fs.StringSliceVar(&f.proxyFrom, "proxy-from", nil, "expect a PROXY header, from proxies in these networks only (`CIDR`, may be given again)")
+	fs.StringVar(&f.admin, "admin", "", "answer /livez, /readyz, /metrics and /debug/pprof/ at this loopback `address`")
 	fs.BoolVar(&f.amplify, "amplify", false, "let datagram answers be longer than their requests: others can be flooded that way")
 	fs.IntVar(&f.udpRate, "udp-rate", 0, "datagrams answered a second for one source (0: 100, and 100000 on this host; negative: no bound)")
 	fs.Uint32Var(&f.unixMode, "unix-mode", 0o600, "permission bits of unix: sockets")
@@ -155,9 +156,28 @@ func prefixes(flag string, list []string) ([]netip.Prefix, error) {
 	return out, nil
 }
 
-// runServe listens on all addresses, serves, and returns after a signal on stop
-// when all is drained.
-func runServe(ctx context.Context, io std, f *serveFlags, args []string, stop <-chan os.Signal) error {
+// signals are what an operator sends to a server.
+type signals struct {
+	stop   chan os.Signal // SIGTERM, SIGINT: once to drain, twice to cut
+	reload chan os.Signal // SIGHUP: read certificates again
+}
+
+func listenForSignals() signals {
+	sig := signals{make(chan os.Signal, 2), make(chan os.Signal, 1)}
+	signal.Notify(sig.stop, syscall.SIGTERM, os.Interrupt)
+	signal.Notify(sig.reload, syscall.SIGHUP)
+	return sig
+}
+
+func (sig signals) end() {
+	signal.Stop(sig.stop)
+	signal.Stop(sig.reload)
+}
+
+// runServe listens on all addresses, serves, and returns after a signal to stop when
+// all is drained.
+func runServe(ctx context.Context, io std, f *serveFlags, args []string, sig signals) error {
+	defer sig.end()
 	plans, err := parsePlans(args)
 	if err != nil {
 		return err
@@ -172,6 +192,9 @@ func runServe(ctx context.Context, io std, f *serveFlags, args []string, stop <-
 			return err
 		}
 	}
+	if err := s.openAdmin(ctx); err != nil {
+		return err
+	}
 	s.announce(len(args) == 0)
-	return s.run(ctx, stop)
+	return s.run(ctx, sig)
 }

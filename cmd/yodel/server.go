@@ -2,14 +2,18 @@ package main
 
 import (
 	"context"
-	"crypto/tls"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"net"
+	"net/netip"
 	"os"
+	"strconv"
+	"strings"
 	"sync"
 	"time"
+
+	"github.com/coreos/go-systemd/v22/daemon"
 
 	"yodel/engine"
 	"yodel/sock"
@@ -21,9 +25,12 @@ type server struct {
 	flags  *serveFlags
 	gate   *engine.Gate
 	guard  *engine.Guard
-	tls    *tls.Config // made when the first tls address is opened
+	certs  []*certificate // of the tls addresses, each pair of files once
+	admin  *admin         // nil: none
 	logs   *serveLogs
 	served []*served
+
+	proxies []netip.Prefix // nil: no PROXY header is expected
 }
 
 // served is one service at one address.
@@ -38,6 +45,7 @@ type served struct {
 
 // stopper is what engines and the datagram loop have in common.
 type stopper interface {
+	Stats() engine.Stats
 	Shutdown(context.Context) error
 	Close() error
 }
@@ -52,6 +60,9 @@ func newServer(io std, f *serveFlags) (*server, error) {
 		return nil, err
 	}
 	s := &server{io: io, flags: f}
+	if s.proxies, err = prefixes("proxy-from", f.proxyFrom); err != nil {
+		return nil, err
+	}
 	s.gate = engine.NewGate(&engine.GateConfig{MaxConns: f.maxConns, MaxPerIP: f.maxPerIP, Allow: allow, Deny: deny})
 	s.guard = engine.NewGuard(&engine.GuardConfig{SourceRate: f.udpRate, LoopbackRate: f.udpRate})
 	s.logs, err = openLogs(io, f)
@@ -63,21 +74,29 @@ func (s *server) close() {
 	for _, sv := range s.served {
 		sv.Close()
 	}
+	if s.admin != nil {
+		s.admin.close()
+	}
 	if err := s.logs.close(); err != nil {
 		fmt.Fprintf(s.io.err, "yodel: %v\n", err)
 	}
 }
 
-func (s *server) options() *sock.Options {
-	return &sock.Options{
-		Backlog: s.flags.backlog, UnixMode: os.FileMode(s.flags.unixMode), Sink: s.logs.file.events(s.flags.eachCall),
+func (s *server) options(at sock.Address) *sock.Options {
+	opts := &sock.Options{
+		NotSentLowat: 128 << 10, // what a peer does not read must not fill the kernel (A5)
+		Backlog:      s.flags.backlog, Sink: s.logs.file.events(s.flags.eachCall),
 	}
+	if !strings.HasPrefix(at.Path, "@") { // an abstract name has no permissions
+		opts.UnixMode = os.FileMode(s.flags.unixMode)
+	}
+	return opts
 }
 
 func (s *server) config(p plan) *engine.Config {
 	cfg := &engine.Config{
 		Service: p.row.name, Idle: p.row.idle, HeaderTimeout: s.flags.header, MinRate: s.flags.minRate,
-		RefuseFrom: []uint16{20}, Gate: s.gate, Sink: s.logs.sink,
+		RefuseFrom: []uint16{20}, ProxyFrom: s.proxies, Gate: s.gate, Sink: s.logs.sink,
 		MaxInput: max(s.flags.lineMax, 64<<10), // a session must be able to wait for its line
 	}
 	if s.flags.idleGiven {
@@ -99,17 +118,18 @@ func (s *server) open(ctx context.Context, p plan) error {
 	sv := &served{plan: p, engine: row.name}
 	where := p.addr
 	if where.Network == "tls" {
-		if err := s.certificate(); err != nil {
+		cert, err := s.certificate(s.flags)
+		if err != nil {
 			return err
 		}
-		cfg.TLS, where.Network = s.tls, "tcp" // the engine does the handshakes, in its own time and number
-		sv.fingerprint = sock.Fingerprint(s.tls.Certificates[0].Certificate[0])
+		cfg.TLS, where.Network = cert.config(), "tcp" // the engine does the handshakes, in its own time and number
+		sv.fingerprint = cert.fingerprint()
 	}
 	eng, err := row.make(p.row.make(s.flags), cfg)
 	if err != nil {
 		return usageError{err}
 	}
-	l, err := sock.Listen(ctx, where, s.options())
+	l, err := sock.Listen(ctx, where, s.options(where))
 	if err != nil {
 		return err
 	}
@@ -125,7 +145,7 @@ func (s *server) openDatagrams(ctx context.Context, p plan) error {
 	if err != nil {
 		return err
 	}
-	pc, err := sock.ListenPacket(ctx, p.addr, s.options())
+	pc, err := sock.ListenPacket(ctx, p.addr, s.options(p.addr))
 	if err != nil {
 		return err
 	}
@@ -149,32 +169,19 @@ func splitUDP(a net.Addr) (host string, port uint16) {
 	return ap.Addr().Unmap().String(), ap.Port()
 }
 
-// certificate loads the certificate for tls addresses, or makes one.
-func (s *server) certificate() error {
-	if s.tls != nil {
-		return nil
+// certificate returns the certificate that f asks for: one for all who name the same
+// files, and one for all who name none.
+func (s *server) certificate(f *serveFlags) (*certificate, error) {
+	for _, c := range s.certs {
+		if c.certFile == f.tlsCert && c.keyFile == f.tlsKey {
+			return c, nil
+		}
 	}
-	cert, err := s.loadCertificate()
+	c, err := newCertificate(f.tlsCert, f.tlsKey)
 	if err == nil {
-		s.tls = &tls.Config{Certificates: []tls.Certificate{cert}, MinVersion: tls.VersionTLS12}
+		s.certs = append(s.certs, c)
 	}
-	return err
-}
-
-func (s *server) loadCertificate() (tls.Certificate, error) {
-	f := s.flags
-	switch {
-	case f.tlsCert == "" && f.tlsKey == "":
-		cert, _, err := sock.SelfSigned(nil)
-		return cert, err
-	case f.tlsCert == "" || f.tlsKey == "":
-		return tls.Certificate{}, usagef("--tls-cert and --tls-key go together")
-	}
-	cert, err := tls.LoadX509KeyPair(f.tlsCert, f.tlsKey)
-	if err != nil {
-		return cert, fmt.Errorf("--tls-cert %s, --tls-key %s: %w", f.tlsCert, f.tlsKey, err)
-	}
-	return cert, nil
+	return c, err
 }
 
 // listening is the JSON line that says what is bound.
@@ -186,7 +193,7 @@ type listening struct {
 	Address     string `json:"address"`
 	Port        uint16 `json:"port,omitempty"`
 	Path        string `json:"path,omitempty"`
-	Engine      string `json:"engine"`
+	Engine      string `json:"engine,omitempty"`
 	Fingerprint string `json:"fingerprint,omitempty"`
 	PID         int    `json:"pid"`
 }
@@ -207,9 +214,25 @@ func (s *server) announce(byDefault bool) {
 			fmt.Fprintf(s.io.out, "  try: yodel call --pin %s %s\n", sv.fingerprint, reachable(sv.at))
 		}
 	}
+	s.announceAdmin()
 	if byDefault && !s.flags.json {
 		fmt.Fprintf(s.io.out, "next, in another terminal: yodel call localhost %d\n", s.served[0].at.Port)
 	}
+}
+
+func (s *server) announceAdmin() {
+	if s.admin == nil {
+		return
+	}
+	at := s.admin.listener.Address()
+	if !s.flags.json {
+		fmt.Fprintf(s.io.out, "admin listening on %s\n", at)
+		return
+	}
+	json.NewEncoder(s.io.out).Encode(listening{
+		Type: "listening", Time: time.Now().UTC().Format(time.RFC3339Nano), Service: "admin",
+		Network: at.Network, Address: at.HostPort(), Port: at.Port, Path: at.Path, PID: os.Getpid(),
+	})
 }
 
 // reachable is a as a client on this host may write it.
@@ -220,45 +243,115 @@ func reachable(a sock.Address) sock.Address {
 	return a
 }
 
+// openAdmin listens for whoever runs the server, if that is asked for.
+func (s *server) openAdmin(ctx context.Context) (err error) {
+	if s.flags.admin == "" {
+		return nil
+	}
+	s.admin, err = newAdmin(ctx, s.flags.admin, serverMetrics{s.served})
+	return err
+}
+
 // run serves until a signal comes or a listener fails.
-func (s *server) run(ctx context.Context, stop <-chan os.Signal) error {
-	failed := make(chan error, len(s.served))
+func (s *server) run(ctx context.Context, sig signals) error {
+	failed := make(chan error, len(s.served)+1)
 	for _, sv := range s.served {
 		go func() { failed <- sv.serve() }()
 	}
-	select {
-	case err := <-failed:
-		return err
-	case <-ctx.Done():
-	case <-stop:
+	if s.admin != nil {
+		go func() {
+			if err := s.admin.serve(); err != nil {
+				failed <- err
+			}
+		}()
 	}
-	return s.drain(stop)
+	s.isReady(true)
+	for {
+		select {
+		case err := <-failed:
+			return err
+		case <-sig.reload:
+			s.reload()
+			continue
+		case <-ctx.Done():
+		case <-sig.stop:
+		}
+		s.isReady(false)
+		return s.drain(sig.stop)
+	}
+}
+
+// isReady tells whoever watches whether new connections are welcome: /readyz, and
+// systemd (sd_notify(3)) where it has started us.
+func (s *server) isReady(ready bool) {
+	if s.admin != nil {
+		s.admin.ready.Store(ready)
+	}
+	state := daemon.SdNotifyReady
+	if !ready {
+		state = daemon.SdNotifyStopping
+	}
+	daemon.SdNotify(false, state) // nobody listens where systemd is not
+}
+
+// reload reads the certificates again, and says so.
+func (s *server) reload() {
+	daemon.SdNotify(false, daemon.SdNotifyReloading)
+	defer daemon.SdNotify(false, daemon.SdNotifyReady)
+	for _, c := range s.certs {
+		if c.certFile == "" {
+			fmt.Fprintln(s.io.err, "yodel: nothing to reload: the certificate was made for this run")
+			continue
+		}
+		if err := c.reload(); err != nil {
+			fmt.Fprintf(s.io.err, "yodel: not reloaded, the old one stays: %v\n", err)
+			continue
+		}
+		fmt.Fprintf(s.io.err, "yodel: certificate reloaded: %s\n", c.fingerprint())
+	}
 }
 
 // drain lets connections finish for the time of grace; a second signal cuts it
 // short.
 func (s *server) drain(stop <-chan os.Signal) error {
-	ctx, cancel := context.WithTimeout(context.Background(), s.flags.grace)
+	ctx, cut := context.WithCancelCause(context.Background())
+	defer cut(nil)
+	ctx, cancel := context.WithTimeoutCause(ctx, s.flags.grace, fmt.Errorf("not finished within %v (--grace)", s.flags.grace))
 	defer cancel()
+	if n := s.gate.Conns(); n > 0 {
+		fmt.Fprintf(s.io.err, "yodel: stopping; waiting at most %v (--grace) for %s; a second signal cuts\n", s.flags.grace, connections(n))
+	}
 	go func() {
 		select {
 		case <-stop:
-			cancel()
+			cut(errors.New("a second signal came"))
 		case <-ctx.Done():
 		}
 	}()
-	errs := make([]error, len(s.served))
-	var wg sync.WaitGroup
-	for i, sv := range s.served {
-		wg.Go(func() { errs[i] = sv.Shutdown(ctx) })
-	}
-	wg.Wait()
-	if errors.Join(errs...) == nil {
+	if err := s.shutdown(ctx); err == nil {
 		return nil
 	}
 	left := s.gate.Conns()
 	for _, sv := range s.served {
 		sv.Close()
 	}
-	return fmt.Errorf("%d connections had not finished within %v (--grace) and were cut", left, s.flags.grace)
+	return fmt.Errorf("%s cut: %w", connections(left), context.Cause(ctx))
+}
+
+// shutdown shuts all services down at once.
+func (s *server) shutdown(ctx context.Context) error {
+	errs := make([]error, len(s.served))
+	var wg sync.WaitGroup
+	for i, sv := range s.served {
+		wg.Go(func() { errs[i] = sv.Shutdown(ctx) })
+	}
+	wg.Wait()
+	return errors.Join(errs...)
+}
+
+func connections(n int) string {
+	if n == 1 {
+		return "1 connection"
+	}
+	return strconv.Itoa(n) + " connections"
 }

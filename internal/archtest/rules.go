@@ -24,8 +24,8 @@ var layers = []layer{
 		why:      "it is vocabulary: every package speaks it, so it knows none of them",
 	},
 	{
-		packages: []string{"yodel/sock", "yodel/service/small", "yodel/internal/loop"},
-		why:      "sockets, sessions and loops are taken one by one by those above, so they do not know each other",
+		packages: []string{"yodel/sock", "yodel/service/small", "yodel/internal/loop", "yodel/internal/privilege"},
+		why:      "sockets, sessions, loops and the giving up of privileges are taken one by one by those above, so they do not know each other",
 	},
 	{
 		packages: []string{"yodel/yodeltest/..."},
@@ -42,7 +42,7 @@ var layers = []layer{
 	{
 		packages: []string{
 			"yodel/cmd/...", "yodel/examples/...",
-			"yodel/internal/archtest", "yodel/internal/libtest",
+			"yodel/internal/archtest", "yodel/internal/libtest", "yodel/internal/faults",
 		},
 		why: "programs and the checks of the whole tree stand alone: what two of them need is a package of its own",
 	},

@@ -175,7 +175,7 @@ var broken = []struct {
 	},
 	{
 		"a loop imports its neighbour", "internal/loop/listen.go", "package loop\nimport \"yodel/sock\"\n",
-		"internal/loop/listen.go:2: yodel/internal/loop imports yodel/sock, which is not below it", "sockets, sessions and loops",
+		"internal/loop/listen.go:2: yodel/internal/loop imports yodel/sock, which is not below it", "sockets, sessions, loops and",
 	},
 	{
 		"test help imports an engine", "yodeltest/run.go", "package yodeltest\nimport \"yodel/engine\"\n",

@@ -1,0 +1,154 @@
+package main
+
+import (
+	"os"
+	"strconv"
+	"strings"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"yodel/engine"
+)
+
+// serverMetrics are the sums of a server's services, read when somebody asks. Labels are
+// bounded: a service, a transport, a direction, a result of those that package engine
+// knows; never an address.
+type serverMetrics struct{ served []*served }
+
+func describe(name, help string, labels ...string) *prometheus.Desc {
+	return prometheus.NewDesc("yodel_"+name, help, append([]string{"service", "transport"}, labels...), nil)
+}
+
+var (
+	metricAccepted  = describe("connections_accepted_total", "Connections accepted, the refused ones too.")
+	metricActive    = describe("connections_active", "Connections being served now.")
+	metricEnded     = describe("connections_ended_total", "Connections by how they ended, or why they were refused.", "result")
+	metricBytes     = describe("bytes_total", "Payload bytes.", "direction")
+	metricLost      = describe("bytes_dropped_total", "Bytes that were received and never used, or to be sent and never sent, when their connection ended.", "direction")
+	metricMessages  = describe("messages_total", "Whole messages that sessions have taken.")
+	metricFailures  = describe("accept_errors_total", "Failures of accept other than a peer that had left again.")
+	metricDatagrams = describe("datagrams_total", "Datagrams read, and answered.", "direction")
+	metricDropped   = describe("datagrams_dropped_total", "Datagrams not answered, by why.", "result")
+	metricKernel    = prometheus.NewDesc("yodel_kernel_listen_total",
+		"What the kernel did with connection requests of this network namespace, all programs': accept queues that overflowed, requests dropped.",
+		[]string{"result"}, nil)
+)
+
+// Describe implements prometheus.Collector.
+func (m serverMetrics) Describe(ch chan<- *prometheus.Desc) {
+	for _, d := range []*prometheus.Desc{
+		metricAccepted, metricActive, metricEnded, metricBytes, metricLost, metricMessages,
+		metricFailures, metricDatagrams, metricDropped, metricKernel,
+	} {
+		ch <- d
+	}
+}
+
+// Collect implements prometheus.Collector. Services of one name and transport are
+// added up.
+func (m serverMetrics) Collect(ch chan<- prometheus.Metric) {
+	sums := make(map[[2]string]engine.Stats)
+	for _, sv := range m.served {
+		key := [2]string{sv.plan.row.name, sv.at.Network}
+		sums[key] = add(sums[key], sv.Stats())
+	}
+	for key, s := range sums {
+		collect(ch, s, key[0], key[1])
+	}
+	overflows, drops, err := listenCounters()
+	if err == nil {
+		ch <- counter(metricKernel, overflows, "overflow")
+		ch <- counter(metricKernel, drops, "drop")
+	}
+}
+
+func counter(d *prometheus.Desc, n int64, labels ...string) prometheus.Metric {
+	return prometheus.MustNewConstMetric(d, prometheus.CounterValue, float64(n), labels...)
+}
+
+func collect(ch chan<- prometheus.Metric, s engine.Stats, service, transport string) {
+	is := func(d *prometheus.Desc, n int64, more ...string) {
+		ch <- counter(d, n, append([]string{service, transport}, more...)...)
+	}
+	is(metricBytes, s.BytesIn, "in")
+	is(metricBytes, s.BytesOut, "out")
+	is(metricLost, s.Unread, "in")
+	is(metricLost, s.Unsent, "out")
+	if transport == "udp" {
+		is(metricDatagrams, s.DatagramsIn, "in")
+		is(metricDatagrams, s.DatagramsOut, "out")
+		for why, n := range s.Dropped {
+			is(metricDropped, n, why.String())
+		}
+		return
+	}
+	is(metricAccepted, s.Accepted)
+	is(metricMessages, s.Messages)
+	is(metricFailures, s.AcceptErrors)
+	for how, n := range s.Ended {
+		is(metricEnded, n, how.String())
+	}
+	ch <- prometheus.MustNewConstMetric(metricActive, prometheus.GaugeValue, float64(s.Active), service, transport)
+}
+
+// add returns the sums of a and b.
+func add(a, b engine.Stats) engine.Stats {
+	a.Accepted += b.Accepted
+	a.Active += b.Active
+	a.BytesIn += b.BytesIn
+	a.BytesOut += b.BytesOut
+	a.Messages += b.Messages
+	a.Unread += b.Unread
+	a.Unsent += b.Unsent
+	a.AcceptErrors += b.AcceptErrors
+	a.DatagramsIn += b.DatagramsIn
+	a.DatagramsOut += b.DatagramsOut
+	a.Ended = addReasons(a.Ended, b.Ended)
+	a.Dropped = addReasons(a.Dropped, b.Dropped)
+	return a
+}
+
+func addReasons(a, b map[engine.Reason]int64) map[engine.Reason]int64 {
+	sum := make(map[engine.Reason]int64)
+	for _, m := range []map[engine.Reason]int64{a, b} {
+		for r, n := range m {
+			sum[r] += n
+		}
+	}
+	return sum
+}
+
+// listenCounters returns the kernel's counts of accept queues that overflowed and of
+// connection requests that were dropped (A3). They are Linux's.
+func listenCounters() (overflows, drops int64, err error) {
+	text, err := os.ReadFile("/proc/net/netstat")
+	if err != nil {
+		return 0, 0, err
+	}
+	counts := parseNetstat(string(text), "TcpExt")
+	return counts["ListenOverflows"], counts["ListenDrops"], nil
+}
+
+// parseNetstat returns one group of /proc/net/netstat: a line of names, and a line of
+// numbers below it.
+func parseNetstat(text, group string) map[string]int64 {
+	counts := make(map[string]int64)
+	var names []string
+	for line := range strings.Lines(text) {
+		fields := strings.Fields(line)
+		if len(fields) == 0 || fields[0] != group+":" {
+			continue
+		}
+		if names == nil {
+			names = fields
+			continue
+		}
+		for i, name := range names[:min(len(names), len(fields))] {
+			if n, err := strconv.ParseInt(fields[i], 10, 64); err == nil {
+				counts[name] = n
+			}
+		}
+		names = nil
+	}
+	return counts
+}
