@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"crypto/sha256"
+	"fmt"
 	"io"
 	"math/rand/v2"
 	"net"
@@ -236,7 +237,8 @@ func TestCallTriesAllAddresses(t *testing.T) {
 func TestCallSendsCRLFWhereItIsDue(t *testing.T) {
 	t.Parallel()
 	yodeltest.NeedRoot(t) // a port below 1024
-	s := serve(t, "echo@127.0.0.23:23")
+	pid := os.Getpid()    // an address of its own for each run of the tests
+	s := serve(t, fmt.Sprintf("echo@127.23.%d.%d:23", pid>>8&0xff, pid&0xff))
 	r := runYodel(t, "hello\n", "call", s.address(0))
 	if wantStatus(t, r, 0, "Sending each newline as CR LF, as this port wants it; --crlf=false leaves them.\n"); r.out != "hello\r\n" {
 		t.Errorf("stdout %q", r.out)

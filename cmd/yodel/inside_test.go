@@ -86,7 +86,7 @@ func TestInsideServeAndCall(t *testing.T) {
 	wantInside(t, said, 0, "type:echo:HELLO THERE\ntype:\n", "", "call", "--prompt", at)
 	wantInside(t, said, 0, "", "Connected", "call", "--connect-only", at)
 	wantInside(t, said, 5, "", "no IPv6 address", "call", "-6", at)
-	wantInside(t, said, 0, "hello there\n", "Sending to", "call", "--wait=10ms", s.address(1))
+	wantInside(t, said, 0, "hello there\n", "Sending to", "call", "--wait=500ms", s.address(1))
 	wantInside(t, said, 2, "", "UDP makes no connection", "call", "--connect-only", s.address(1))
 	wantInside(t, said, 0, "hello there\n", "", "call", "--pin", s.at[2].Fingerprint, s.address(2))
 	wantInside(t, said, 0, "hello there\n", "", "call", "--insecure", s.address(2))

@@ -44,7 +44,7 @@ func testMain(m *testing.M) int {
 	}
 	defer os.RemoveAll(dir)
 	folder = dir
-	os.Setenv("XDG_STATE_HOME", dir) // what a person has typed is none of ours
+	os.Setenv("XDG_STATE_HOME", dir)          // what a person has typed is none of ours
 	os.Setenv("GORACE", "atexit_sleep_ms=10") // else each program waits a second at its end
 	for _, pair := range os.Environ() {
 		if name, _, _ := strings.Cut(pair, "="); strings.HasPrefix(name, "YODEL_") && name != yodeltest.NoSkip {
