@@ -2,6 +2,7 @@ package process
 
 import (
 	"bufio"
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -58,6 +59,8 @@ func (p *parent) run(serve func()) {
 // serve runs a child for one connection and returns the connection's last event.
 func (p *parent) serve(h *engine.Handed) trace.Event {
 	began := time.Now()
+	h.Count.Add(engine.Stats{Active: 1})
+	defer h.Count.Add(engine.Stats{Active: -1})
 	c, err := p.start(h)
 	h.Conn.Close() // ours is closed; the child's goes on
 	if err != nil {
@@ -92,7 +95,7 @@ func failed(h *engine.Handed, sums engine.Stats, began time.Time, err error) tra
 		reason, err = engine.Cut, nil
 	default:
 	}
-	h.Count.Add(engine.Stats{Active: -sums.Active, Ended: map[engine.Reason]int64{reason: 1}})
+	h.Count.Add(engine.Stats{Ended: map[engine.Reason]int64{reason: 1}})
 	return trace.Event{
 		Op: trace.Close, Took: time.Since(began), Text: reason.String(), Err: err, In: sums.BytesIn, Out: sums.BytesOut,
 	}
@@ -202,7 +205,7 @@ func (c *child) take(h *engine.Handed, r report) {
 		for _, a := range r.Log.Attrs {
 			attrs = append(attrs, a)
 		}
-		c.p.log().Log(nil, r.Log.Level, r.Log.Message, attrs...)
+		c.p.log().Log(context.Background(), r.Log.Level, r.Log.Message, attrs...)
 	case r.Event != nil && r.Event.Op == trace.Close:
 		c.last = r.Event.event()
 	case r.Event != nil:
@@ -210,11 +213,11 @@ func (c *child) take(h *engine.Handed, r report) {
 	}
 }
 
-// difference returns what was counted since before. The connection itself was
-// counted by the parent.
+// difference returns what was counted since before. The connection itself, accepted
+// and active, was counted by the parent.
 func difference(now, before engine.Stats) engine.Stats {
 	d := engine.Stats{
-		Active: now.Active - before.Active, BytesIn: now.BytesIn - before.BytesIn, BytesOut: now.BytesOut - before.BytesOut,
+		BytesIn: now.BytesIn - before.BytesIn, BytesOut: now.BytesOut - before.BytesOut,
 		Messages: now.Messages - before.Messages, Unread: now.Unread - before.Unread, Unsent: now.Unsent - before.Unsent,
 		Ended: make(map[engine.Reason]int64),
 	}

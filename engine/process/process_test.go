@@ -1,50 +1,256 @@
 package process
 
 import (
+	"crypto/tls"
+	"errors"
 	"fmt"
 	"io"
 	"net"
 	"os"
+	"strings"
+	"syscall"
 	"testing"
 	"time"
 
+	"yodel"
 	"yodel/engine"
+	"yodel/engine/enginetest"
 	"yodel/service/small"
 	"yodel/trace"
 )
 
 func TestMain(m *testing.M) {
-	Main(func(name string, _ []byte) (any, error) {
-		switch name {
-		case "echo":
-			return small.Echo{}, nil
+	Main(func(name string, settings []byte) (any, error) {
+		if name == "says its settings" {
+			return says(settings), nil
 		}
-		return nil, fmt.Errorf("no service %q", name)
+		svc, ok := enginetest.Services()[name]
+		if !ok {
+			return nil, fmt.Errorf("there is no service %q", name)
+		}
+		return svc, nil
 	})
 	os.Exit(m.Run())
 }
 
-func TestSmoke(t *testing.T) {
-	l, _ := net.Listen("tcp", "127.0.0.1:0")
-	e, err := New(small.Echo{}, &engine.Config{Service: "echo", Sink: trace.Func(func(e *trace.Event) { fmt.Printf("%+v\n", *e) })}, nil)
+// says is a service that says what it is, and its process.
+type says string
+
+func (s says) Open(yodel.Peer) yodel.Session { return s }
+
+func (s says) Step(_ yodel.Input, out *yodel.Out) (int, error) {
+	fmt.Fprintf(out, "%s %d %d", string(s), os.Getpid(), os.Getppid())
+	return 0, io.EOF
+}
+
+// server is an engine under test, with a client's view of it.
+type server struct {
+	*testing.T
+	Engine
+	addr   string
+	events chan trace.Event
+}
+
+func serve(t *testing.T, svc any, name string, opts *Options) *server {
+	t.Helper()
+	s := &server{T: t, events: make(chan trace.Event, 1000)}
+	var err error
+	s.Engine, err = New(svc, &engine.Config{
+		Service: name, Linger: -1, Sink: trace.Func(func(e *trace.Event) { s.events <- *e }),
+	}, opts)
 	if err != nil {
 		t.Fatal(err)
 	}
-	done := make(chan error)
-	go func() { done <- e.Serve(l) }()
-	from := time.Now()
-	c, _ := net.Dial("tcp", l.Addr().String())
-	big := make([]byte, 10<<20)
-	go func() { c.Write(big); c.(*net.TCPConn).CloseWrite() }()
-	n, err := io.Copy(io.Discard, c)
-	t.Log(n, err, time.Since(from))
-	if n != 10<<20 {
-		t.Error(n)
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
 	}
-	c2, _ := net.Dial("tcp", l.Addr().String())
-	c2.Write([]byte("x"))
-	c2.Read(make([]byte, 1))
-	from = time.Now()
-	t.Log(e.Shutdown(t.Context()), time.Since(from))
-	t.Log(<-done, e.Stats())
+	s.addr = l.Addr().String()
+	go s.Serve(l)
+	t.Cleanup(func() { s.Close() })
+	return s
+}
+
+func (s *server) dial() net.Conn {
+	s.Helper()
+	c, err := net.Dial("tcp", s.addr)
+	if err != nil {
+		s.Fatal(err)
+	}
+	c.SetDeadline(time.Now().Add(time.Minute))
+	s.Cleanup(func() { c.Close() })
+	return c
+}
+
+// until returns the next event of op.
+func (s *server) until(op trace.Op) trace.Event {
+	s.Helper()
+	for {
+		select {
+		case e := <-s.events:
+			if e.Op == op {
+				return e
+			}
+		case <-time.After(time.Minute):
+			s.Fatalf("no %s event", op)
+		}
+	}
+}
+
+func TestChildIsAnotherProcessWithTheSettings(t *testing.T) {
+	s := serve(t, says(""), "says its settings", &Options{Settings: []byte("blue")})
+	var word string
+	var pid, parent int
+	if _, err := fmt.Fscanf(s.dial(), "%s %d %d", &word, &pid, &parent); err != nil {
+		t.Fatal(err)
+	}
+	if word != "blue" || pid == os.Getpid() || parent != os.Getpid() {
+		t.Errorf("service %q in process %d of parent %d; the test is %d", word, pid, parent, os.Getpid())
+	}
+}
+
+// echo sends text and wants it back.
+func (s *server) echo(c net.Conn, text string) error {
+	if _, err := io.WriteString(c, text); err != nil {
+		return err
+	}
+	got := make([]byte, len(text))
+	_, err := io.ReadFull(c, got)
+	if err == nil && string(got) != text {
+		err = fmt.Errorf("%q came back for %q", got, text)
+	}
+	return err
+}
+
+// children returns the processes that this one has started and not reaped.
+func children(t *testing.T) []string {
+	t.Helper()
+	tasks, err := os.ReadDir("/proc/self/task")
+	if err != nil {
+		t.Skip("children are counted through /proc, which this system does not have")
+	}
+	var all []string
+	for _, task := range tasks {
+		text, _ := os.ReadFile("/proc/self/task/" + task.Name() + "/children")
+		all = append(all, strings.Fields(string(text))...)
+	}
+	return all
+}
+
+// A child that is killed takes its client with it, and nobody else's.
+func TestKilledChild(t *testing.T) {
+	s := serve(t, small.Echo{}, "echo", nil)
+	first := s.dial()
+	if err := s.echo(first, "one"); err != nil {
+		t.Fatal(err)
+	}
+	pids := children(t)
+	if len(pids) != 1 {
+		t.Fatalf("children %v, want one", pids)
+	}
+	second := s.dial()
+	if err := s.echo(second, "two"); err != nil {
+		t.Fatal(err)
+	}
+	var pid int
+	fmt.Sscan(pids[0], &pid)
+	if err := syscall.Kill(pid, syscall.SIGKILL); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := first.Read(make([]byte, 1)); err == nil {
+		t.Error("the first client is still served")
+	}
+	if e := s.until(trace.Close); e.Text != engine.Fault.String() || e.Err == nil || !strings.Contains(e.Err.Error(), "killed") {
+		t.Errorf("its last event: %+v", e)
+	}
+	if err := s.echo(second, "still here"); err != nil {
+		t.Errorf("the second client: %v", err)
+	}
+	if got := s.Stats(); got.Active != 1 || got.Ended[engine.Fault] != 1 {
+		t.Errorf("sums: %+v", got)
+	}
+	second.Close()
+	s.until(trace.Close)
+	if got := children(t); len(got) != 0 {
+		t.Errorf("children that were not reaped: %v", got)
+	}
+}
+
+// More clients than children wait, and are served when one ends.
+func TestMaxChildren(t *testing.T) {
+	s := serve(t, small.Echo{}, "echo", &Options{MaxChildren: 1})
+	first, second := s.dial(), s.dial()
+	if err := s.echo(first, "one"); err != nil {
+		t.Fatal(err)
+	}
+	io.WriteString(second, "two")
+	for range 20 {
+		if err := s.echo(first, "again"); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if got := s.Stats(); got.Accepted != 1 {
+		t.Errorf("%d are accepted, and there is place for one", got.Accepted)
+	}
+	first.Close()
+	got := make([]byte, 3)
+	if _, err := io.ReadFull(second, got); err != nil || string(got) != "two" {
+		t.Errorf("the second: %q, %v", got, err)
+	}
+}
+
+// The child has its socket and the control pipe, and none of our other descriptors.
+func TestChildInheritsNothingElse(t *testing.T) {
+	secret, err := os.CreateTemp(t.TempDir(), "secret")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer secret.Close()
+	s := serve(t, small.Echo{}, "echo", nil)
+	if err := s.echo(s.dial(), "x"); err != nil {
+		t.Fatal(err)
+	}
+	pids := children(t)
+	fds, err := os.ReadDir("/proc/" + pids[0] + "/fd")
+	if err != nil {
+		t.Fatal(err)
+	}
+	sockets := 0
+	for _, fd := range fds {
+		what, _ := os.Readlink("/proc/" + pids[0] + "/fd/" + fd.Name())
+		switch {
+		case strings.HasPrefix(what, "socket:"):
+			sockets++
+		case what == secret.Name():
+			t.Errorf("descriptor %s is our secret", fd.Name())
+		}
+	}
+	if sockets > 3 { // the connection, its first descriptor until it is closed, the control pipe
+		t.Errorf("%d sockets in the child", sockets)
+	}
+}
+
+func TestServiceThatTheChildDoesNotKnow(t *testing.T) {
+	s := serve(t, small.Echo{}, "unknown", nil)
+	if _, err := s.dial().Read(make([]byte, 1)); err == nil {
+		t.Error("served")
+	}
+	if e := s.until(trace.Close); e.Text != engine.Fault.String() {
+		t.Errorf("%+v", e)
+	}
+}
+
+func TestUnfit(t *testing.T) {
+	for what, cfg := range map[string]*tls.Config{
+		"without certificates": {},
+		"with a function":      {GetConfigForClient: func(*tls.ClientHelloInfo) (*tls.Config, error) { return nil, nil }},
+		"with client certs":    {ClientAuth: tls.RequireAnyClientCert},
+	} {
+		if _, err := New(small.Echo{}, &engine.Config{TLS: cfg}, nil); !errors.Is(err, engine.ErrUnfit) {
+			t.Errorf("TLS %s: %v", what, err)
+		}
+	}
+	if _, err := New("no service", nil, nil); !errors.Is(err, engine.ErrUnfit) {
+		t.Errorf("no service: %v", err)
+	}
 }
