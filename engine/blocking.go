@@ -36,9 +36,10 @@ type Blocking struct {
 	unopen   context.CancelFunc
 	cutting  atomic.Bool // Close was called
 	cut      chan struct{}
+	cutOnce  sync.Once
 
 	mu        sync.Mutex
-	listeners map[net.Listener]bool
+	listeners map[*net.Listener]bool // by address: not every Listener is a key
 	conns     map[*conn]bool
 	handlers  sync.WaitGroup // one for each of conns, and for each Serve
 }
@@ -56,7 +57,7 @@ func NewBlocking(svc any, cfg *Config, run func(serve func())) (*Blocking, error
 	b := &Blocking{
 		svc: svc, form: FormOf(svc), cfg: *cfg, gate: cfg.Gate, run: run,
 		cut:       make(chan struct{}),
-		listeners: make(map[net.Listener]bool), conns: make(map[*conn]bool),
+		listeners: make(map[*net.Listener]bool), conns: make(map[*conn]bool),
 	}
 	b.open, b.unopen = context.WithCancel(context.Background())
 	if b.gate == nil {
@@ -73,11 +74,11 @@ func (b *Blocking) Stats() Stats { return b.count.Read() }
 
 // Serve implements Engine.
 func (b *Blocking) Serve(l net.Listener) error {
-	if !b.addListener(l) {
+	if !b.addListener(&l) {
 		l.Close()
 		return ErrClosed
 	}
-	defer b.removeListener(l)
+	defer b.removeListener(&l)
 	if s, ok := b.svc.(ListenerServer); ok && b.form == ListenerForm {
 		return b.serveDoor(s, l)
 	}
@@ -233,7 +234,7 @@ func (b *Blocking) emit(c *conn, e trace.Event) {
 	b.cfg.Sink.Emit(&e)
 }
 
-func (b *Blocking) addListener(l net.Listener) bool {
+func (b *Blocking) addListener(l *net.Listener) bool {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if b.stopping.Load() {
@@ -244,8 +245,8 @@ func (b *Blocking) addListener(l net.Listener) bool {
 	return true
 }
 
-func (b *Blocking) removeListener(l net.Listener) {
-	l.Close()
+func (b *Blocking) removeListener(l *net.Listener) {
+	(*l).Close()
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	delete(b.listeners, l)
@@ -282,7 +283,7 @@ func (b *Blocking) stop() {
 	}
 	b.unopen()
 	for l := range b.listeners {
-		l.Close()
+		(*l).Close()
 	}
 	for c := range b.conns {
 		c.nudge()
@@ -311,15 +312,14 @@ func (b *Blocking) Shutdown(ctx context.Context) error {
 
 // Close implements Engine.
 func (b *Blocking) Close() error {
+	b.cutting.Store(true)
 	b.stop()
 	var err error
 	if s, ok := b.svc.(interface{ Close() error }); ok {
 		err = s.Close()
 	}
+	b.cutOnce.Do(func() { close(b.cut) })
 	b.mu.Lock()
-	if !b.cutting.Swap(true) {
-		close(b.cut)
-	}
 	for c := range b.conns {
 		c.abort()
 	}

@@ -103,7 +103,7 @@ func (d *driver) read() {
 	if d.buf == nil {
 		d.buf = make([]byte, leastRead)
 	}
-	n, err := d.nc.Read(d.buf)
+	n, err := fairly(d.nc.Read, d.buf, d.nc.SetReadDeadline)
 	now := time.Now()
 	d.core.Received(d.buf[:n], now)
 	if n == len(d.buf) && n < mostRead {
@@ -122,10 +122,7 @@ func (d *driver) read() {
 }
 
 func (d *driver) write() {
-	if d.b.cfg.TLS == nil { // above TLS a write that timed out is lost: see paced
-		d.writeArmed = arm(d.core.Deadline(), d.writeArmed, d.nc.SetWriteDeadline)
-	}
-	n, err := d.nc.Write(d.core.Pending())
+	n, err := d.writeSome()
 	now := time.Now()
 	d.core.Sent(n, now)
 	switch {
@@ -136,6 +133,14 @@ func (d *driver) write() {
 	default:
 		d.failed(err, now)
 	}
+}
+
+func (d *driver) writeSome() (int, error) {
+	if d.b.cfg.TLS != nil { // above TLS a write that timed out is lost: see paced
+		return d.nc.Write(d.core.Pending())
+	}
+	d.writeArmed = arm(d.core.Deadline(), d.writeArmed, d.nc.SetWriteDeadline)
+	return fairly(d.nc.Write, d.core.Pending(), d.nc.SetWriteDeadline)
 }
 
 func (d *driver) failed(err error, now time.Time) {
@@ -218,6 +223,18 @@ func disarm(set func(time.Time) error) time.Time {
 	return time.Time{}
 }
 
+// fairly calls do, which is a Read or Write, and once more if it timed out without
+// having moved a byte: where the deadline had passed before the call, because this
+// program was late, nothing was tried, and the peer is not to blame for that.
+func fairly(do func([]byte) (int, error), p []byte, set func(time.Time) error) (int, error) {
+	n, err := do(p)
+	if n > 0 || !isTimeout(err) {
+		return n, err
+	}
+	set(time.Now().Add(5 * time.Millisecond))
+	return do(p)
+}
+
 func isTimeout(err error) bool { return errors.Is(err, os.ErrDeadlineExceeded) }
 
 // paced is the connection below TLS. A Write that TLS makes must not time out, or
@@ -237,7 +254,7 @@ func (p *paced) Write(b []byte) (n int, err error) {
 	for n < len(b) {
 		due := core.PendingDeadline()
 		p.d.writeArmed = arm(due, p.d.writeArmed, p.Conn.SetWriteDeadline)
-		m, err := p.Conn.Write(b[n:])
+		m, err := fairly(p.Conn.Write, b[n:], p.Conn.SetWriteDeadline)
 		n += m
 		now := time.Now()
 		core.Moved(m, now)

@@ -89,7 +89,8 @@ func count(list []trace.Event, op trace.Op, text string) (n int) {
 	return n
 }
 
-// logs takes the log of an engine, as text.
+// logs takes the log of an engine, as lines of JSON: unlike slog's text, they show
+// whether what comes from a peer was made safe before.
 type logs struct {
 	mu  sync.Mutex
 	buf bytes.Buffer
@@ -108,7 +109,7 @@ func (l *logs) text() string {
 	return l.buf.String()
 }
 
-func (l *logs) logger() *slog.Logger { return slog.New(slog.NewTextHandler(l, nil)) }
+func (l *logs) logger() *slog.Logger { return slog.New(slog.NewJSONHandler(l, nil)) }
 
 // audit checks the books of an engine that is closed.
 func audit(t testing.TB, list []trace.Event, s engine.Stats) {

@@ -6,12 +6,18 @@ var rows = []row{
 	{"short connections leave nothing", alone, tryNothingLeft},
 	{"short connections of other kinds leave nothing", alone, tryNothingLeftElsewhere},
 
+	// What a process has.
+	{"A2 flood without descriptors", many | alone, tryFlood},
+	{"A2 no descriptors", alone, tryNoDescriptors},
+	{"A7 a line without an end", alone, tryEndlessLine},
+
 	// Conversations.
 	{"A8 in a dozen cuts nothing changes", 0, tryCuts},
 	{"A8 in small buffers nothing changes", 0, trySmallBuffers},
 	{"those that speak and end", 0, tryOneShot},
 	{"a generator goes on while it is read", 0, tryChargen},
 	{"ticks", 0, tryTicks},
+	{"lent memory is poisoned", 0, tryPoison},
 	{"a mistake of the peer's, and a fault", 0, tryMistake},
 	{"B4 half-close flushes ten megabytes", 0, tryHalfClose},
 

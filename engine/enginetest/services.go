@@ -32,6 +32,7 @@ func Services() map[string]any {
 
 		"dialogue":       dialogue{},
 		"waits":          waits{},
+		"keeps":          keeps{},
 		"panics in open": panicsInOpen{},
 
 		"conn":     connService{},
@@ -168,6 +169,27 @@ func (w *waiting) Step(in yodel.Input, out *yodel.Out) (used int, err error) {
 	if in.Kind == yodel.EOF && !w.told {
 		w.told = true
 		out.WriteString("ended\n")
+	}
+	return len(in.Data), nil
+}
+
+// keeps is a service that does what it must not: it keeps what it was lent, and says it
+// when it is woken.
+type keeps struct{}
+
+func (keeps) Open(yodel.Peer) yodel.Session { return new(keeper) }
+
+type keeper struct{ kept []byte }
+
+func (k *keeper) Step(in yodel.Input, out *yodel.Out) (used int, err error) {
+	switch in.Kind {
+	case yodel.EOF:
+		return len(in.Data), io.EOF
+	case yodel.Data:
+		k.kept = in.Data
+		out.WakeAt(in.Now.Add(time.Millisecond))
+	case yodel.Tick:
+		out.Write(k.kept)
 	}
 	return len(in.Data), nil
 }

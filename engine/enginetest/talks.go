@@ -53,7 +53,7 @@ func tryCuts(k *kit, t *testing.T) {
 		t.Run(network, func(t *testing.T) {
 			t.Parallel()
 			for _, tt := range talks {
-				s := k.serveAt(t, listen(t), tt.service, engine.Config{})
+				s := k.serveAt(t, listen(t), tt.service, engine.Config{Linger: patience})
 				for cut, parts := range someCuts(tt.in) {
 					s.hold(tt.service+", "+cut, parts, tt.want)
 				}
@@ -220,4 +220,16 @@ func (k *kit) trySmallAt(t *testing.T, at place) {
 		}
 	}()
 	c.want("bytes one by one", string(bytes.ToUpper(in)))
+}
+
+// tryPoison: with PoisonLent, which is on in all rows, a session that has kept what it
+// was lent finds junk there.
+func tryPoison(k *kit, t *testing.T) {
+	s := k.serve(t, "keeps", engine.Config{})
+	c := s.dial()
+	c.send("one")
+	got := make([]byte, 3)
+	if _, err := io.ReadFull(c, got); err != nil || string(got) == "one" {
+		t.Errorf("what was lent is still there: %q, %v", got, err)
+	}
 }

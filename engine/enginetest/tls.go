@@ -83,7 +83,7 @@ func clientHello(t testing.TB) string {
 func tryTLSTalks(k *kit, t *testing.T) {
 	for network, listen := range k.places() {
 		for _, tt := range talks {
-			s := k.serveTLS(t, listen(t), tt.service, engine.Config{})
+			s := k.serveTLS(t, listen(t), tt.service, engine.Config{Linger: patience})
 			for cut, parts := range map[string][]string{"bytes": pieces(tt.in, 1), "whole": {tt.in}} {
 				s.hold(network+", "+tt.service+", "+cut, parts, tt.want)
 			}
