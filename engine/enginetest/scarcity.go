@@ -116,7 +116,7 @@ func tryEndlessLine(k *kit, t *testing.T) {
 	c := p.dial()
 	c.ask("commands before it are answered", "say 3\nhello you\n", "220 hello\n\x00\x01\x02250 hello you\n")
 	before := p.tell(order{})
-	if err := c.repeat("A", size); err != nil {
+	if err := c.repeat("A", size/4); err != nil {
 		t.Fatal(err)
 	}
 	c.ask("it is refused once", "\nquit\n", "500 line too long\n221 bye you\n")
