@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"os"
 	"runtime"
 	"strings"
@@ -286,9 +287,13 @@ func TestMemoryFollowsTheLine(t *testing.T) {
 		{"a longer line, a bound of a gibibyte", 10_000, 1 << 30, 8192 + 16384 + 2000},
 		{"a longer line just within the bound", 10_000, 10_000, 8192 + 10_240 + 2000},
 	} {
-		in := strings.NewReader(strings.Repeat("x", c.line-1) + "\n")
+		line := strings.Repeat("x", c.line-1) + "\n"
 		var err error
-		got := allocated(func() { _, err = rio.NewReader(in, c.bound, rio.RefuseLong).ReadLine() })
+		got := uint64(math.MaxUint64)
+		for range 5 { // what else the process does is counted too: the least is ours
+			in := strings.NewReader(line)
+			got = min(got, allocated(func() { _, err = rio.NewReader(in, c.bound, rio.RefuseLong).ReadLine() }))
+		}
 		if got > c.most || err != nil {
 			t.Errorf("%s: %d bytes of memory, %v; want at most %d", c.name, got, err, c.most)
 		}

@@ -40,6 +40,7 @@ func TestModulesThatComeAlong(t *testing.T) {
 	for module := range strings.FieldsSeq(deps) {
 		switch {
 		case module == "yodel", module == "example.org/outside", strings.HasPrefix(module, "golang.org/x/"):
+		case module == "github.com/pires/go-proxyproto", module == "github.com/coreos/go-systemd/v22": // sock: the PROXY protocol, socket activation
 		default:
 			t.Errorf("%s comes along with rio, sock and trace", module)
 		}
