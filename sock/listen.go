@@ -94,8 +94,14 @@ func (o *opening) listenIP(ctx context.Context) (*Listener, error) {
 	l := o.listener(inner)
 	l.tls = cfg
 	l.addr.Host, l.addr.Port = host, addrPort(inner.Addr()).Port()
+	if l.addr.Port == 0 { // package net does without it; who asked for port 0 can't
+		inner.Close()
+		return nil, o.failed(errNoAddress)
+	}
 	return l, nil
 }
+
+var errNoAddress = errors.New("getsockname: the kernel does not say what is bound")
 
 func (o *opening) listener(inner net.Listener) *Listener {
 	return &Listener{addr: o.addr, opts: o.opts, id: o.id, fd: o.fd, began: o.ready, inner: inner}

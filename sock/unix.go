@@ -38,6 +38,9 @@ func (o *opening) listenUnix(ctx context.Context) (*Listener, error) {
 	var err error
 	narrowed(o.opts.unixMode(), func() { inner, err = o.listen(ctx, "unix", o.addr.Path) })
 	if err != nil {
+		if !abstract && failedIn(err, "listen") {
+			clearDead(ctx, o.addr.Path) // bind has made it, and nobody will listen there
+		}
 		return nil, err
 	}
 	l := o.listener(inner)
@@ -50,6 +53,12 @@ func (o *opening) listenUnix(ctx context.Context) (*Listener, error) {
 		return nil, o.failed(err)
 	}
 	return l, nil
+}
+
+// failedIn reports whether err is what a system call failed with.
+func failedIn(err error, call string) bool {
+	failed, ok := errors.AsType[*os.SyscallError](err)
+	return ok && failed.Syscall == call
 }
 
 func isAbstract(path string) bool { return strings.HasPrefix(path, "@") }
