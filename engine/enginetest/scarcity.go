@@ -23,9 +23,10 @@ func tryFlood(k *kit, t *testing.T) {
 	for range crowd {
 		c := p.dial()
 		go func() {
-			if c.say("hi", "hi") == nil {
-				answered <- c
+			if err := c.say("hi", "hi"); err != nil {
+				t.Errorf("a client who waits: %v", err)
 			}
+			answered <- c
 		}()
 	}
 	during := p.wantCheap()

@@ -238,33 +238,38 @@ func playPressed(r *run) error {
 	if err := r.inject(file, "write"); err != nil {
 		return err
 	}
-	const lines, size = 2000, 997
-	var due bytes.Buffer
-	for range lines {
-		due.Write(c.line(size))
+	if err := r.press(c); err != nil {
+		return err
+	}
+	if err := c.end(); err != nil {
+		return err
+	}
+	r.talked = append(r.talked, c)
+	return r.finish()
+}
+
+// press sends much on c, and reads the answers only when the server has found that it
+// can't write them all.
+func (r *run) press(c *client) error {
+	var asked bytes.Buffer
+	for range 2000 {
+		asked.Write(c.line(997))
 	}
 	sending := make(chan error, 1)
 	go func() {
-		n, err := c.conn.Write(due.Bytes())
+		n, err := c.conn.Write(asked.Bytes())
 		c.sent += int64(n)
 		sending <- err
 	}()
 	if err := r.tr.await(r.ctx, 1, isShort); err != nil {
 		return err
 	}
-	answers := c.turn(due.Bytes())
-	for len(answers) > 0 {
-		piece := min(len(answers), 10_000)
-		if err := c.want(answers[:piece]); err != nil {
+	for answer := range slices.Chunk(c.turn(asked.Bytes()), 10_000) {
+		if err := c.want(answer); err != nil {
 			return err
 		}
-		answers = answers[piece:]
 	}
-	if err := errors.Join(<-sending, c.end()); err != nil {
-		return err
-	}
-	r.talked = append(r.talked, c)
-	return r.finish()
+	return <-sending
 }
 
 // smallBuffer is the control function of a dialler whose sockets take little.
