@@ -106,6 +106,8 @@ func TestCallIsBroken(t *testing.T) {
 	r = runYodel(t, "hello\nthere\n", "call", "--prompt", listen(t, func(c *net.TCPConn) {
 		io.ReadFull(c, make([]byte, 6))
 		io.WriteString(c, "HELLO\n")
+		c.CloseWrite() // an end, and no reset: what else comes is read
+		io.Copy(io.Discard, c)
 	}))
 	wantStatus(t, r, 7, "closed by peer before the end")
 	if want := "type:echo:HELLO\ntype:"; !strings.HasPrefix(r.out, want) {
