@@ -2,6 +2,7 @@ package engine
 
 import (
 	"fmt"
+	"maps"
 	"sync/atomic"
 )
 
@@ -14,7 +15,7 @@ const (
 	Done                        // the session, or the service, had said all
 	Peer                        // the peer ended its direction, and all was answered
 	Reset                       // the peer reset the connection, or went away without reading
-	Vanished                    // the peer no longer answers: keepalive or TCP_USER_TIMEOUT
+	Vanished                    // the peer no longer answers: keepalive, TCP_USER_TIMEOUT, or no way to it
 	PeerMistake                 // the session found the peer at fault and said so
 	Idle                        // nothing moved for Config.Idle
 	SlowMessage                 // a message took longer than Config.HeaderTimeout
@@ -114,6 +115,34 @@ type Stats struct {
 	Dropped map[Reason]int64
 }
 
+// Add returns the sums of s and o, of two engines for example.
+func (s Stats) Add(o Stats) Stats {
+	s.Accepted += o.Accepted
+	s.Active += o.Active
+	s.BytesIn += o.BytesIn
+	s.BytesOut += o.BytesOut
+	s.Messages += o.Messages
+	s.Unread += o.Unread
+	s.Unsent += o.Unsent
+	s.AcceptErrors += o.AcceptErrors
+	s.DatagramsIn += o.DatagramsIn
+	s.DatagramsOut += o.DatagramsOut
+	s.DatagramsMissed += o.DatagramsMissed
+	s.ReadErrors += o.ReadErrors
+	s.Ended = addReasons(s.Ended, o.Ended)
+	s.Dropped = addReasons(s.Dropped, o.Dropped)
+	return s
+}
+
+func addReasons(a, b map[Reason]int64) map[Reason]int64 {
+	sum := make(map[Reason]int64)
+	maps.Copy(sum, a)
+	for r, n := range b {
+		sum[r] += n
+	}
+	return sum
+}
+
 // Add adds the sums of somebody else who counts: those of s are differences, and may
 // be negative.
 func (c *Counters) Add(s Stats) {
@@ -124,6 +153,7 @@ func (c *Counters) Add(s Stats) {
 	c.messages.Add(s.Messages)
 	c.unread.Add(s.Unread)
 	c.unsent.Add(s.Unsent)
+	c.acceptErrors.Add(s.AcceptErrors)
 	for r, n := range s.Ended {
 		if r < numberOfReasons {
 			c.ended[r].Add(n)

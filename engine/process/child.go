@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"yodel/engine"
+	"yodel/internal/escape"
 	"yodel/trace"
 )
 
@@ -35,10 +36,12 @@ func Main(make Make) {
 		return
 	}
 	os.Unsetenv(mark)
+	keepFromChildren(socketFD, controlFD)
 	control := os.NewFile(controlFD, "control")
-	if err := beChild(make, control); err != nil {
-		json.NewEncoder(control).Encode(report{Log: &logLine{
-			Level: slog.LevelWarn, Message: "a child could not serve", Attrs: []string{"error", err.Error()},
+	r := &reporter{to: json.NewEncoder(control)}
+	if err := beChild(make, control, r); err != nil {
+		r.send(report{Log: &logLine{
+			Level: slog.LevelWarn, Message: "a child could not serve", Attrs: []string{"error", escape.String(err.Error())},
 		}})
 		os.Exit(1)
 	}
@@ -46,7 +49,7 @@ func Main(make Make) {
 }
 
 // beChild serves the one connection.
-func beChild(make Make, control *os.File) error {
+func beChild(make Make, control *os.File, r *reporter) error {
 	socket := os.NewFile(socketFD, "socket")
 	nc, err := net.FileConn(socket)
 	if err != nil {
@@ -56,7 +59,7 @@ func beChild(make Make, control *os.File) error {
 	words := bufio.NewReader(control)
 	line, err := words.ReadBytes('\n')
 	if err != nil {
-		return err
+		return nil // the parent is gone
 	}
 	o, err := decode[order](line)
 	if err != nil {
@@ -70,7 +73,7 @@ func beChild(make Make, control *os.File) error {
 	if err != nil {
 		return err
 	}
-	r := &reporter{to: json.NewEncoder(control), order: &o}
+	r.order = &o
 	cfg.Sink, cfg.Log = r.sink(), slog.New(r)
 	return serveOne(&named{nc, &o}, svc, cfg, words, r)
 }
@@ -120,12 +123,12 @@ func serveOne(nc net.Conn, svc any, cfg *engine.Config, words *bufio.Reader, r *
 	if err != nil {
 		return err
 	}
-	go obey(eng, words)
 	stopReports := r.every(reportTime, eng)
 	served := make(chan error, 1)
 	go func() { served <- eng.Serve(newOnly(nc)) }()
 	select {
 	case <-taken:
+		go obey(eng, words) // not before: what is refused has no last event
 		<-done
 	case err = <-served: // it was not served
 	}
@@ -138,14 +141,14 @@ func serveOne(nc net.Conn, svc any, cfg *engine.Config, words *bufio.Reader, r *
 }
 
 // reportTime is how often a child reports its sums while they change.
-const reportTime = 100 * time.Millisecond
+const reportTime = 250 * time.Millisecond
 
 // obey does what the parent says. If the parent is gone, so is the child.
 func obey(eng *engine.Blocking, words *bufio.Reader) {
 	for {
 		word, err := words.ReadString('\n')
 		switch {
-		case err != nil:
+		case err != nil, word == wordCut+"\n":
 			eng.Close()
 			return
 		case word == wordDrain+"\n":
@@ -203,11 +206,11 @@ func (r *reporter) send(rep report) {
 	r.to.Encode(rep) // fails if the parent is gone: then so are we
 }
 
-// sink returns a sink that sends the last event, and all others if they are wanted,
-// but for the first: the parent has said who was accepted.
+// sink returns a sink that sends the last event, that of a handshake, and all others
+// if they are wanted, but for the first: the parent has said who was accepted.
 func (r *reporter) sink() trace.Sink {
 	var s trace.Sink = trace.Func(func(e *trace.Event) {
-		if e.Op == trace.Close || r.order.Events && e.Op != trace.Accept {
+		if e.Op == trace.Close || e.Op == trace.Handshake || r.order.Events && e.Op != trace.Accept {
 			r.send(report{Event: toWire(e)})
 		}
 	})

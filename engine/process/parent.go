@@ -1,9 +1,7 @@
 package process
 
 import (
-	"bufio"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -11,73 +9,99 @@ import (
 	"net"
 	"os"
 	"os/exec"
+	"slices"
 	"sync"
+	"syscall"
 	"time"
 
 	"yodel/engine"
 	"yodel/internal/escape"
+	"yodel/rio"
 	"yodel/trace"
 )
 
 // parent starts children and hears what they report.
 type parent struct {
-	cfg     *engine.Config
-	order   order
-	places  places
-	stopped <-chan struct{}
+	cfg      *engine.Config // its Gate is set
+	settings []byte
+	places   tokens // one for each child there may be
+	turn     tokens // one: who has it may start a child
+	stopped  <-chan struct{}
+	waits    logLimit
 }
 
-// places are tokens, one for each child there may be.
-type places chan struct{}
+// tokens are taken before something is done, and put back behind it.
+type tokens chan struct{}
 
-func newPlaces(n int) places {
-	if n <= 0 {
-		n = DefaultMaxChildren
-	}
-	p := make(places, n)
+func newTokens(n int) tokens {
+	t := make(tokens, n)
 	for range n {
-		p <- struct{}{}
+		t.put()
 	}
-	return p
+	return t
 }
 
-// run serves one connection and returns when there is a place for another, so that
-// clients wait in the accept queue and not here.
+func (t tokens) put() { t <- struct{}{} }
+
+// await waits until there is a token, or done is closed.
+func (t tokens) await(done <-chan struct{}) {
+	select {
+	case <-t:
+		t.put()
+	case <-done:
+	}
+}
+
+// run serves one connection and returns when its child has been started and there is
+// a place for another, so that clients wait in the accept queue and not here, where
+// each holds a descriptor that a child needs to start.
 func (p *parent) run(serve func()) {
 	<-p.places // run has waited for it when it was called before
+	if !p.introduced() {
+		<-p.turn // serve puts it back
+	}
 	go func() {
-		defer func() { p.places <- struct{}{} }()
+		defer p.places.put()
 		serve()
 	}()
-	select {
-	case token := <-p.places:
-		p.places <- token
-	case <-p.stopped:
-	}
+	p.turn.await(p.stopped)
+	p.places.await(p.stopped)
 }
+
+// introduced reports whether connections come by a proxy, which has its time to say
+// whom it brings: then a child is not started at once.
+func (p *parent) introduced() bool { return p.cfg.ProxyFrom != nil }
 
 // serve runs a child for one connection and returns the connection's last event.
 func (p *parent) serve(h *engine.Handed) trace.Event {
-	began := time.Now()
-	h.Count.Add(engine.Stats{Active: 1})
-	defer h.Count.Add(engine.Stats{Active: -1})
-	c, err := p.start(h)
+	if p.introduced() {
+		<-p.turn
+	}
+	c := &child{p: p, h: h, began: time.Now(), shook: func() {}}
+	if p.cfg.TLS != nil && !c.admitHandshake() {
+		p.turn.put()
+		h.Conn.Close()
+		return c.failed(engine.Busy, nil)
+	}
+	defer c.handshakeDone()
+	err := c.startInTime()
+	p.turn.put()
 	h.Conn.Close() // ours is closed; the child's goes on
 	if err != nil {
-		err = fmt.Errorf("start a process: %w", err)
-		p.log().Warn("connection not served", "conn", h.ID, "service", p.cfg.Service, "error", err)
-		return failed(h, engine.Stats{}, began, err)
+		return c.notServed(err)
 	}
+	h.Count.Add(engine.Stats{Active: 1})
+	defer h.Count.Add(engine.Stats{Active: -1})
 	defer c.control.Close()
 	watched := make(chan struct{})
-	go c.watch(h, watched)
-	err = c.hear(h)
+	go c.watch(watched)
+	err = c.hear()
 	close(watched)
 	c.end()
 	if c.last.Op == trace.Close {
 		return c.last
 	}
-	return failed(h, c.sums, began, c.why(h, err))
+	return c.lost(err)
 }
 
 func (p *parent) log() *slog.Logger {
@@ -87,60 +111,158 @@ func (p *parent) log() *slog.Logger {
 	return p.cfg.Log
 }
 
-// failed is the last event of a connection whose child can't tell it.
-func failed(h *engine.Handed, sums engine.Stats, began time.Time, err error) trace.Event {
-	reason := engine.Fault
-	select {
-	case <-h.Cut:
-		reason, err = engine.Cut, nil
-	default:
+// logLimit lets one line a second through.
+type logLimit struct {
+	mu   sync.Mutex
+	next time.Time
+}
+
+func (l *logLimit) ok(now time.Time) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if now.Before(l.next) {
+		return false
 	}
-	h.Count.Add(engine.Stats{Ended: map[engine.Reason]int64{reason: 1}})
-	return trace.Event{
-		Op: trace.Close, Took: time.Since(began), Text: reason.String(), Err: err, In: sums.BytesIn, Out: sums.BytesOut,
-	}
+	l.next = now.Add(time.Second)
+	return true
 }
 
 // child is one child, seen from the parent.
 type child struct {
 	p       *parent
+	h       *engine.Handed
+	began   time.Time
 	cmd     *exec.Cmd
-	control *os.File
-	words   *bufio.Reader
+	control net.Conn
+	reports *rio.Reader
 	last    trace.Event
 	sums    engine.Stats // as reported
 	dying   firstWords   // what it says when the runtime gives up
 	ending  sync.Once
+	shook   func() // gives up its place among the handshakes
 }
 
-func (p *parent) start(h *engine.Handed) (*child, error) {
-	socket, err := fileOf(h.Conn)
+// stopReason returns how the connection ends if the server is stopping, else None.
+func (c *child) stopReason() engine.Reason {
+	select {
+	case <-c.h.Cut:
+		return engine.Cut
+	default:
+	}
+	select {
+	case <-c.h.Stopping:
+		return engine.Drained
+	default:
+		return engine.None
+	}
+}
+
+// failed is the last event of a connection whose child does not tell it.
+func (c *child) failed(reason engine.Reason, err error) trace.Event {
+	c.h.Count.Add(engine.Stats{Ended: map[engine.Reason]int64{reason: 1}})
+	return trace.Event{
+		Op: trace.Close, Took: time.Since(c.began), Text: reason.String(), Err: err, In: c.sums.BytesIn, Out: c.sums.BytesOut,
+	}
+}
+
+// notServed is for a child that could not be started.
+func (c *child) notServed(err error) trace.Event {
+	if why := c.stopReason(); why != engine.None {
+		return c.failed(why, nil)
+	}
+	err = fmt.Errorf("start a process: %w", err)
+	c.p.log().Warn("connection not served", "conn", c.h.ID, "service", c.p.cfg.Service, "error", err)
+	return c.failed(engine.Fault, err)
+}
+
+// lost is for a child that has not said how the connection ended. If it was to end at
+// once, nothing is wrong with that.
+func (c *child) lost(err error) trace.Event {
+	if c.stopReason() == engine.Cut {
+		return c.failed(engine.Cut, nil)
+	}
+	if err == nil {
+		err = errors.New("the child ended: " + c.cmd.ProcessState.String())
+	}
+	c.p.log().Warn("connection lost with its process", "conn", c.h.ID, "service", c.p.cfg.Service,
+		"error", err, "stderr", escape.String(string(c.dying)))
+	return c.failed(engine.Fault, err)
+}
+
+// Handshakes are the child's, but how many there may be at once is the server's.
+
+func (c *child) admitHandshake() bool {
+	gate := c.p.cfg.Gate
+	if !gate.Handshake() {
+		return false
+	}
+	c.shook = sync.OnceFunc(gate.HandshakeDone)
+	return true
+}
+
+func (c *child) handshakeDone() { c.shook() }
+
+// startInTime starts the child. What it needs and can't have now, such as descriptors,
+// is waited for, until the server stops.
+func (c *child) startInTime() error {
+	var delay time.Duration
+	for {
+		err := c.start()
+		if err == nil || !passes(err) || c.stopReason() != engine.None {
+			return err
+		}
+		c.h.Count.Add(engine.Stats{AcceptErrors: 1})
+		if now := time.Now(); c.p.waits.ok(now) {
+			c.p.log().Warn("accept failed: no process can be started; waiting clients stay in the accept queue", "conn", c.h.ID, "service", c.p.cfg.Service, "error", err)
+		}
+		delay = min(max(2*delay, 5*time.Millisecond), 80*time.Millisecond)
+		c.pause(delay)
+	}
+}
+
+// passes reports whether err is a lack of something that others may give back.
+func passes(err error) bool {
+	return slices.ContainsFunc(lacks, func(e error) bool { return errors.Is(err, e) })
+}
+
+// pause waits for d, or less if a connection ends or the server stops.
+func (c *child) pause(d time.Duration) {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-t.C:
+	case <-c.p.cfg.Gate.Ended():
+	case <-c.h.Stopping:
+	case <-c.h.Cut:
+	}
+}
+
+// start starts the child and tells it what to do.
+func (c *child) start() error {
+	order, err := c.p.order(c.h)
 	if err != nil {
-		return nil, err
+		return err
+	}
+	socket, err := fileOf(c.h.Conn)
+	if err != nil {
+		return err
 	}
 	defer socket.Close()
 	ours, theirs, err := controlPipe()
 	if err != nil {
-		return nil, err
+		return err
 	}
 	defer theirs.Close()
-	c := &child{p: p, control: ours, words: bufio.NewReader(ours), cmd: command()}
+	c.control, c.reports, c.cmd = ours, rio.NewReader(ours, maxReport, rio.RefuseLong), command()
 	c.cmd.ExtraFiles = []*os.File{socket, theirs}
 	c.cmd.Stderr = &c.dying
 	c.cmd.WaitDelay = time.Second // a process that it left behind may hold its standard error
 	if err := c.cmd.Start(); err != nil {
 		ours.Close()
-		return nil, err
+		return err
 	}
-	o := p.order
-	o.ID, o.Local, o.Remote = h.ID, h.Peer.Local, h.Peer.Remote
-	if err := json.NewEncoder(ours).Encode(o); err != nil {
-		c.kill()
-		c.end()
-		ours.Close()
-		return nil, err
-	}
-	return c, nil
+	ours.Write(order) // fails if it has gone: then hear sees that
+	return nil
 }
 
 // fileOf returns the socket of nc as a file of its own.
@@ -158,15 +280,23 @@ func fileOf(nc net.Conn) (*os.File, error) {
 }
 
 // watch tells the child when the server stops, until done is closed.
-func (c *child) watch(h *engine.Handed, done <-chan struct{}) {
+func (c *child) watch(done <-chan struct{}) {
 	select {
-	case <-h.Stopping:
-		io.WriteString(c.control, wordDrain+"\n") // fails if it has gone: then hear sees that
+	case <-c.h.Stopping:
+		c.tell(wordDrain)
 	case <-done:
 		return
 	}
 	select {
-	case <-h.Cut:
+	case <-c.h.Cut:
+		c.tell(wordCut)
+	case <-done:
+		return
+	}
+	t := time.NewTimer(exitGrace)
+	defer t.Stop()
+	select {
+	case <-t.C:
 	case <-done:
 		return
 	}
@@ -177,11 +307,17 @@ func (c *child) watch(h *engine.Handed, done <-chan struct{}) {
 	}
 }
 
+// tell says a word to the child, if it is there and listens.
+func (c *child) tell(word string) {
+	c.control.SetWriteDeadline(time.Now().Add(exitGrace))
+	io.WriteString(c.control, word+"\n")
+}
+
 // hear takes the child's reports until its end of the pipe is closed.
-func (c *child) hear(h *engine.Handed) error {
+func (c *child) hear() error {
 	for {
-		line, err := c.words.ReadBytes('\n')
-		if err == io.EOF && len(line) == 0 {
+		line, err := c.reports.ReadLine()
+		if err == io.EOF || errors.Is(err, syscall.ECONNRESET) { // it left without reading all we said
 			return nil
 		}
 		if err != nil {
@@ -191,14 +327,14 @@ func (c *child) hear(h *engine.Handed) error {
 		if err != nil {
 			return fmt.Errorf("what the child reports: %w", err)
 		}
-		c.take(h, r)
+		c.take(r)
 	}
 }
 
-func (c *child) take(h *engine.Handed, r report) {
+func (c *child) take(r report) {
 	switch {
 	case r.Stats != nil:
-		h.Count.Add(difference(*r.Stats, c.sums))
+		c.h.Count.Add(difference(*r.Stats, c.sums))
 		c.sums = *r.Stats
 	case r.Log != nil:
 		attrs := make([]any, 0, len(r.Log.Attrs))
@@ -209,7 +345,10 @@ func (c *child) take(h *engine.Handed, r report) {
 	case r.Event != nil && r.Event.Op == trace.Close:
 		c.last = r.Event.event()
 	case r.Event != nil:
-		h.Emit(r.Event.event())
+		if r.Event.Op == trace.Handshake {
+			c.handshakeDone()
+		}
+		c.h.Emit(r.Event.event())
 	}
 }
 
@@ -239,18 +378,9 @@ func (c *child) end() {
 	})
 }
 
-// exitGrace is how long a child may take to exit when it has nothing more to report.
-const exitGrace = 5 * time.Second
-
-// why says how a child ended that did not report it.
-func (c *child) why(h *engine.Handed, err error) error {
-	if err == nil {
-		err = errors.New("the child ended: " + c.cmd.ProcessState.String())
-	}
-	c.p.log().Warn("connection lost with its process", "conn", h.ID, "service", c.p.cfg.Service,
-		"error", err, "stderr", escape.String(string(c.dying)))
-	return err
-}
+// exitGrace is how long a child may take to exit when it has nothing more to report,
+// or was told to end at once.
+const exitGrace = 2 * time.Second
 
 // firstWords keeps the beginning of what is written to it.
 type firstWords []byte

@@ -24,13 +24,15 @@ import (
 	"yodel/engine"
 )
 
-// DefaultMaxChildren is how many children there are at most if Options say nothing.
+// DefaultMaxChildren is how many children there are at most if Options say nothing, and
+// the limit on descriptors allows it.
 const DefaultMaxChildren = 256
 
 // Options are what only this engine knows.
 type Options struct {
 	// MaxChildren is how many children there are at once; further clients wait in
-	// the accept queue. If zero, DefaultMaxChildren.
+	// the accept queue. If zero, DefaultMaxChildren, or as many as the limit on
+	// descriptors allows.
 	MaxChildren int
 
 	// Settings are handed to the Make of the child, to make the service as it was
@@ -47,38 +49,60 @@ var _ engine.Engine = Engine{}
 // engine.ListenerServer. It is not svc itself that serves but what the child's Make
 // returns for cfg.Service and the Settings. cfg and opts may be nil.
 //
-// Of cfg.TLS the child gets the certificates, NextProtos and MinVersion; if anything
-// else of it is set that decides who is let in, the error wraps engine.ErrUnfit, as
-// it does for what is no service.
+// Of cfg.TLS the child gets the certificates, NextProtos and MinVersion; instead of
+// Certificates it may have GetCertificate, which is asked once for each connection,
+// with an empty ClientHelloInfo. If anything else of it is set that decides who is let
+// in, the error wraps engine.ErrUnfit, as it does for what is no service.
 func New(svc any, cfg *engine.Config, opts *Options) (Engine, error) {
-	if cfg == nil {
-		cfg = &engine.Config{}
+	if err := supported(); err != nil {
+		return Engine{}, err
+	}
+	own := engine.Config{}
+	if cfg != nil {
+		own = *cfg
 	}
 	if opts == nil {
 		opts = &Options{}
 	}
-	if err := supported(); err != nil {
+	if own.Gate == nil {
+		own.Gate = engine.NewGate(nil)
+	}
+	if err := checkTLS(own.TLS); err != nil {
 		return Engine{}, err
 	}
-	order, err := newOrder(cfg, opts.Settings)
+	p := &parent{cfg: &own, settings: opts.Settings, places: newTokens(opts.maxChildren()), turn: newTokens(1)}
+	b, err := engine.NewHandover(svc, &own, p.run, p.serve)
 	if err != nil {
 		return Engine{}, err
 	}
-	p := &parent{cfg: cfg, order: order, places: newPlaces(opts.MaxChildren)}
-	b, err := engine.NewHandover(svc, cfg, p.run, p.serve)
-	if err == nil {
-		p.stopped = b.Stopped()
-	}
-	return Engine{b}, err
+	p.stopped = b.Stopped()
+	return Engine{b}, nil
 }
+
+// maxChildren returns how many children there may be. While it lives, each takes some
+// of the parent's descriptors.
+func (o *Options) maxChildren() int {
+	if o.MaxChildren > 0 {
+		return o.MaxChildren
+	}
+	if most := engine.NewGate(nil).MaxConns() / descriptorsOfChild; most > 0 {
+		return min(most, DefaultMaxChildren)
+	}
+	return DefaultMaxChildren
+}
+
+// descriptorsOfChild is how many descriptors of the parent's one child takes: the
+// control pipe, its standard error, and what the runtime waits for it with; and
+// the connected socket while it starts.
+const descriptorsOfChild = 4
 
 // checkTLS refuses a configuration of which the child would get less than was meant.
 func checkTLS(cfg *tls.Config) error {
 	switch {
 	case cfg == nil:
-	case len(cfg.Certificates) == 0, cfg.GetCertificate != nil, cfg.GetConfigForClient != nil,
+	case len(cfg.Certificates) == 0 && cfg.GetCertificate == nil, cfg.GetConfigForClient != nil,
 		cfg.ClientAuth != tls.NoClientCert, cfg.VerifyConnection != nil, cfg.VerifyPeerCertificate != nil:
-		return fmt.Errorf("%w: a process takes certificates, NextProtos and MinVersion of a TLS configuration, and no functions or client certificates", engine.ErrUnfit)
+		return fmt.Errorf("%w: a process takes certificates, NextProtos and MinVersion of a TLS configuration, and no client certificates or functions that choose by client", engine.ErrUnfit)
 	}
 	return nil
 }

@@ -256,3 +256,9 @@ func TestUnfit(t *testing.T) {
 		t.Errorf("no service: %v", err)
 	}
 }
+
+func TestConformance(t *testing.T) {
+	enginetest.Run(t, func(svc any, cfg *engine.Config) (engine.Engine, error) {
+		return New(svc, cfg, nil)
+	}, enginetest.Traits{SocketsOnly: true, ShortConns: 2000, RaceConns: 200})
+}

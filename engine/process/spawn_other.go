@@ -5,6 +5,7 @@ package process
 import (
 	"errors"
 	"fmt"
+	"net"
 	"os"
 	"os/exec"
 	"runtime"
@@ -16,6 +17,10 @@ func supported() error {
 
 func command() *exec.Cmd { return exec.Command(os.Args[0]) }
 
-func controlPipe() (ours, theirs *os.File, err error) { return nil, nil, supported() }
+func controlPipe() (ours net.Conn, theirs *os.File, err error) { return nil, nil, supported() }
 
 func (c *child) kill() { c.cmd.Process.Kill() }
+
+func keepFromChildren(...int) {}
+
+var lacks []error

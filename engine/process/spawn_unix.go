@@ -3,9 +3,11 @@
 package process
 
 import (
+	"net"
 	"os"
 	"os/exec"
 	"runtime"
+	"strings"
 	"syscall"
 
 	"golang.org/x/sys/unix"
@@ -19,9 +21,8 @@ func command() *exec.Cmd {
 	cmd := exec.Command(self())
 	cmd.Args[0] = os.Args[0]
 	cmd.Env = append(os.Environ(), mark+"=1")
-	if os.Getenv("GORACE") == "" {
-		cmd.Env = append(cmd.Env, "GORACE=atexit_sleep_ms=0") // else the race detector holds each child for a second
-	}
+	// Else the race detector holds each child for a second.
+	cmd.Env = append(cmd.Env, strings.TrimSpace("GORACE="+os.Getenv("GORACE")+" atexit_sleep_ms=0"))
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	return cmd
 }
@@ -40,21 +41,47 @@ func self() string {
 }
 
 // controlPipe returns the two ends of a control pipe, which carries both ways.
-func controlPipe() (ours, theirs *os.File, err error) {
-	syscall.ForkLock.RLock() // no child may inherit them before they are marked
-	defer syscall.ForkLock.RUnlock()
-	fds, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM, 0)
+func controlPipe() (ours net.Conn, theirs *os.File, err error) {
+	fds, err := socketpair()
 	if err != nil {
 		return nil, nil, os.NewSyscallError("socketpair", err)
 	}
+	mine := os.NewFile(uintptr(fds[0]), "control")
+	defer mine.Close()
+	theirs = os.NewFile(uintptr(fds[1]), "control")
+	ours, err = net.FileConn(mine)
+	if err != nil {
+		theirs.Close()
+		return nil, nil, err
+	}
+	return ours, theirs, nil
+}
+
+func socketpair() (fds [2]int, err error) {
+	syscall.ForkLock.RLock() // no child may inherit them before they are marked
+	defer syscall.ForkLock.RUnlock()
+	fds, err = unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM, 0)
+	if err == nil {
+		unix.CloseOnExec(fds[0])
+		unix.CloseOnExec(fds[1])
+	}
+	return fds, err
+}
+
+// keepFromChildren keeps descriptors from the processes that this one starts.
+func keepFromChildren(fds ...int) {
 	for _, fd := range fds {
 		unix.CloseOnExec(fd)
 	}
-	unix.SetNonblock(fds[0], true) // so that closing it ends a read
-	return os.NewFile(uintptr(fds[0]), "control"), os.NewFile(uintptr(fds[1]), "control"), nil
 }
 
 // kill ends the child and all that it has started.
 func (c *child) kill() {
 	syscall.Kill(-c.cmd.Process.Pid, syscall.SIGKILL)
+}
+
+// lacks are the errors of starting a process that pass.
+var lacks = []error{
+	syscall.EMFILE, syscall.ENFILE, syscall.ENOMEM, syscall.ENOBUFS, syscall.EAGAIN,
+	syscall.ENOSPC, // as epoll_ctl(2) says it
 }

@@ -15,9 +15,15 @@ import (
 )
 
 // What goes over the control pipe is lines of JSON: down one order, then perhaps
-// wordDrain; up reports.
+// the words; up reports.
 
-const wordDrain = "drain"
+const (
+	wordDrain = "drain" // end at rest
+	wordCut   = "cut"   // end at once
+)
+
+// maxReport bounds one report, in bytes.
+const maxReport = 256 << 10
 
 // order is what the child is to do. Zero times mean the defaults, as in
 // engine.Config.
@@ -49,28 +55,43 @@ type tlsOrder struct {
 
 type keyPair struct{ Cert, Key []byte }
 
-// newOrder returns what all children of an engine are told.
-func newOrder(cfg *engine.Config, settings []byte) (order, error) {
+// order returns what the child of one connection is told, as a line.
+func (p *parent) order(h *engine.Handed) ([]byte, error) {
+	cfg := p.cfg
 	o := order{
-		Service: cfg.Service, Settings: settings,
+		Service: cfg.Service, Settings: p.settings,
 		Idle: cfg.Idle, HeaderTimeout: cfg.HeaderTimeout, MinRateAfter: cfg.MinRateAfter,
 		Linger: cfg.Linger, Quiet: cfg.Quiet, HandshakeTimeout: cfg.HandshakeTimeout,
 		MinRate: cfg.MinRate, Mark: cfg.Mark, MaxInput: cfg.MaxInput, PoisonLent: cfg.PoisonLent,
 		Events: cfg.Sink != nil, EachCall: trace.WantsEach(cfg.Sink),
+		ID: h.ID, Local: h.Peer.Local, Remote: h.Peer.Remote,
 	}
-	if cfg.TLS == nil {
-		return o, nil
+	if cfg.TLS != nil {
+		var err error
+		if o.TLS, err = newTLSOrder(cfg.TLS); err != nil {
+			return nil, err
+		}
 	}
-	if err := checkTLS(cfg.TLS); err != nil {
-		return o, err
+	line, err := json.Marshal(o)
+	return append(line, '\n'), err
+}
+
+func newTLSOrder(cfg *tls.Config) (*tlsOrder, error) {
+	o := &tlsOrder{NextProtos: cfg.NextProtos, MinVersion: cfg.MinVersion}
+	certificates := cfg.Certificates
+	if cfg.GetCertificate != nil {
+		c, err := cfg.GetCertificate(&tls.ClientHelloInfo{})
+		if err != nil {
+			return nil, err
+		}
+		certificates = []tls.Certificate{*c}
 	}
-	o.TLS = &tlsOrder{NextProtos: cfg.TLS.NextProtos, MinVersion: cfg.TLS.MinVersion}
-	for _, c := range cfg.TLS.Certificates {
+	for _, c := range certificates {
 		pair, err := marshalPair(c)
 		if err != nil {
-			return o, err
+			return nil, err
 		}
-		o.TLS.Certificates = append(o.TLS.Certificates, pair)
+		o.Certificates = append(o.Certificates, pair)
 	}
 	return o, nil
 }
@@ -88,7 +109,7 @@ func marshalPair(c tls.Certificate) (keyPair, error) {
 	return p, nil
 }
 
-// config is newOrder's inverse, in the child.
+// config is order's inverse, in the child.
 func (o *order) config() (*engine.Config, error) {
 	cfg := &engine.Config{
 		Service: o.Service,
