@@ -125,7 +125,7 @@ func serveOne(nc net.Conn, svc any, cfg *engine.Config, words *bufio.Reader, r *
 	}
 	stopReports := r.every(reportTime, eng)
 	served := make(chan error, 1)
-	go func() { served <- eng.Serve(newOnly(nc)) }()
+	go func() { served <- eng.Serve(engine.Single(nc)) }()
 	select {
 	case <-taken:
 		go obey(eng, words) // not before: what is refused has no last event
@@ -156,39 +156,6 @@ func obey(eng *engine.Blocking, words *bufio.Reader) {
 		}
 	}
 }
-
-// only is a listener that has one connection.
-type only struct {
-	conns chan net.Conn
-	addr  net.Addr
-	once  sync.Once
-	done  chan struct{}
-}
-
-func newOnly(nc net.Conn) *only {
-	l := &only{conns: make(chan net.Conn, 1), addr: nc.LocalAddr(), done: make(chan struct{})}
-	l.conns <- nc
-	return l
-}
-
-// Accept implements net.Listener.
-func (l *only) Accept() (net.Conn, error) {
-	select {
-	case nc := <-l.conns:
-		return nc, nil
-	case <-l.done:
-		return nil, net.ErrClosed
-	}
-}
-
-// Close implements net.Listener.
-func (l *only) Close() error {
-	l.once.Do(func() { close(l.done) })
-	return nil
-}
-
-// Addr implements net.Listener.
-func (l *only) Addr() net.Addr { return l.addr }
 
 // reporter sends what happens in the child to the parent. It is the child's sink and
 // its log.

@@ -3,13 +3,17 @@
 package process
 
 import (
+	"bytes"
 	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
 	"net"
 	"os"
+	"os/exec"
+	"strconv"
 	"strings"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -18,7 +22,9 @@ import (
 	"yodel/engine"
 	"yodel/engine/enginetest"
 	"yodel/service/small"
+	"yodel/sock"
 	"yodel/trace"
+	"yodel/yodeltest"
 )
 
 func TestMain(m *testing.M) {
@@ -55,17 +61,27 @@ type server struct {
 
 func serve(t *testing.T, svc any, name string, opts *Options) *server {
 	t.Helper()
+	return serveOn(t, svc, &engine.Config{Service: name, Linger: -1}, opts, nil)
+}
+
+func serveWith(t *testing.T, svc any, cfg *engine.Config, l net.Listener) *server {
+	t.Helper()
+	return serveOn(t, svc, cfg, nil, l)
+}
+
+// serveOn serves on l, or on a port of loopback.
+func serveOn(t *testing.T, svc any, cfg *engine.Config, opts *Options, l net.Listener) *server {
+	t.Helper()
 	s := &server{T: t, events: make(chan trace.Event, 1000)}
+	cfg.Sink = trace.Func(func(e *trace.Event) { s.events <- *e })
 	var err error
-	s.Engine, err = New(svc, &engine.Config{
-		Service: name, Linger: -1, Sink: trace.Func(func(e *trace.Event) { s.events <- *e }),
-	}, opts)
-	if err != nil {
+	if s.Engine, err = New(svc, cfg, opts); err != nil {
 		t.Fatal(err)
 	}
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
+	if l == nil {
+		if l, err = net.Listen("tcp", "127.0.0.1:0"); err != nil {
+			t.Fatal(err)
+		}
 	}
 	s.addr = l.Addr().String()
 	go s.Serve(l)
@@ -127,13 +143,18 @@ func (s *server) echo(c net.Conn, text string) error {
 // children returns the processes that this one has started and not reaped.
 func children(t *testing.T) []string {
 	t.Helper()
-	tasks, err := os.ReadDir("/proc/self/task")
+	return childrenOf(t, "self")
+}
+
+func childrenOf(t *testing.T, pid string) (all []string) {
+	t.Helper()
+	yodeltest.NeedLinux(t) // which tells by /proc
+	tasks, err := os.ReadDir("/proc/" + pid + "/task")
 	if err != nil {
-		t.Skip("children are counted through /proc, which this system does not have")
+		t.Fatal(err)
 	}
-	var all []string
 	for _, task := range tasks {
-		text, _ := os.ReadFile("/proc/self/task/" + task.Name() + "/children")
+		text, _ := os.ReadFile("/proc/" + pid + "/task/" + task.Name() + "/children")
 		all = append(all, strings.Fields(string(text))...)
 	}
 	return all
@@ -146,16 +167,11 @@ func TestKilledChild(t *testing.T) {
 	if err := s.echo(first, "one"); err != nil {
 		t.Fatal(err)
 	}
-	pids := children(t)
-	if len(pids) != 1 {
-		t.Fatalf("children %v, want one", pids)
-	}
+	pid := s.onlyChild()
 	second := s.dial()
 	if err := s.echo(second, "two"); err != nil {
 		t.Fatal(err)
 	}
-	var pid int
-	fmt.Sscan(pids[0], &pid)
 	if err := syscall.Kill(pid, syscall.SIGKILL); err != nil {
 		t.Fatal(err)
 	}
@@ -254,6 +270,136 @@ func TestUnfit(t *testing.T) {
 	}
 	if _, err := New("no service", nil, nil); !errors.Is(err, engine.ErrUnfit) {
 		t.Errorf("no service: %v", err)
+	}
+}
+
+// A child that does not react is killed.
+func TestStuckChild(t *testing.T) {
+	s := serve(t, small.Echo{}, "echo", nil)
+	c := s.dial()
+	if err := s.echo(c, "one"); err != nil {
+		t.Fatal(err)
+	}
+	pid := s.onlyChild()
+	if err := syscall.Kill(pid, syscall.SIGSTOP); err != nil {
+		t.Fatal(err)
+	}
+	s.Close()
+	if e := s.until(trace.Close); e.Text != engine.Cut.String() || e.Err != nil {
+		t.Errorf("its last event: %+v", e)
+	}
+	if _, err := c.Read(make([]byte, 1)); err == nil {
+		t.Error("the client is still served")
+	}
+	if err := syscall.Kill(pid, 0); err != syscall.ESRCH {
+		t.Errorf("process %d: %v, want it gone", pid, err)
+	}
+}
+
+func (s *server) onlyChild() (pid int) {
+	s.Helper()
+	pids := children(s.T)
+	if len(pids) != 1 {
+		s.Fatalf("children %v, want one", pids)
+	}
+	fmt.Sscan(pids[0], &pid)
+	return pid
+}
+
+// A server that was killed leaves no child behind, and no client without an end.
+func TestKilledServer(t *testing.T) {
+	if os.Getenv("YODEL_PROCESS_TEST_SERVER") != "" {
+		s := serve(t, small.Echo{}, "echo", nil)
+		fmt.Printf("address %s\n", s.addr)
+		select {}
+	}
+	cmd := exec.Command(os.Args[0], "-test.run=^TestKilledServer$", "-test.timeout=2m")
+	cmd.Env = append(os.Environ(), "YODEL_PROCESS_TEST_SERVER=1")
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	defer cmd.Wait()
+	defer cmd.Process.Kill()
+	s := &server{T: t}
+	if _, err := fmt.Fscanf(out, "address %s\n", &s.addr); err != nil {
+		t.Fatal(err)
+	}
+	c := s.dial()
+	if err := s.echo(c, "one"); err != nil {
+		t.Fatal(err)
+	}
+	pids := childrenOf(t, strconv.Itoa(cmd.Process.Pid))
+	if len(pids) != 1 {
+		t.Fatalf("children %v, want one", pids)
+	}
+	cmd.Process.Kill()
+	if _, err := c.Read(make([]byte, 1)); err == nil {
+		t.Error("the client is still served")
+	}
+	for look := time.NewTicker(time.Millisecond); ; <-look.C {
+		if _, err := os.Stat("/proc/" + pids[0] + "/fd/0"); err != nil { // gone, or a zombie that init has to reap
+			break
+		}
+	}
+}
+
+// A certificate may change from one connection to the next.
+func TestCertificateIsAskedForEachTime(t *testing.T) {
+	var certs []tls.Certificate
+	for range 2 {
+		c, _, err := sock.SelfSigned([]string{"localhost"})
+		if err != nil {
+			t.Fatal(err)
+		}
+		certs = append(certs, c)
+	}
+	var asked atomic.Int32
+	get := func(*tls.ClientHelloInfo) (*tls.Certificate, error) {
+		n := asked.Add(1)
+		if int(n) > len(certs) {
+			return nil, errors.New("there are no more")
+		}
+		return &certs[n-1], nil
+	}
+	s := serveWith(t, small.Echo{}, &engine.Config{Service: "echo", Linger: -1, TLS: &tls.Config{GetCertificate: get}}, nil)
+	for i, want := range certs {
+		c := tls.Client(s.dial(), &tls.Config{InsecureSkipVerify: true})
+		if err := s.echo(c, "hello"); err != nil {
+			t.Fatal(err)
+		}
+		if got := c.ConnectionState().PeerCertificates[0]; !bytes.Equal(got.Raw, want.Certificate[0]) {
+			t.Errorf("connection %d: another certificate", i)
+		}
+		c.Close()
+		s.until(trace.Close)
+	}
+	if err := tls.Client(s.dial(), &tls.Config{InsecureSkipVerify: true}).Handshake(); err == nil {
+		t.Error("served without a certificate")
+	}
+	if e := s.until(trace.Close); e.Text != engine.Fault.String() || !strings.Contains(e.Err.Error(), "there are no more") {
+		t.Errorf("its last event: %+v", e)
+	}
+}
+
+// A listener that is none of the kernel's has nothing to hand to a process.
+func TestNoSocket(t *testing.T) {
+	var n yodeltest.Net
+	l, err := n.Listen("server")
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := serveWith(t, small.Echo{}, &engine.Config{Service: "echo", Linger: -1}, l)
+	c, err := n.Dial(t.Context(), "server")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	if e := s.until(trace.Close); !errors.Is(e.Err, engine.ErrUnfit) {
+		t.Errorf("its last event: %+v", e)
 	}
 }
 
