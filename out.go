@@ -20,6 +20,7 @@ type Out struct {
 	mark  int // 0: DefaultMark
 	wake  time.Time
 	heard []int
+	body  bool
 }
 
 // Write appends p to the pending output. It returns len(p), nil.
@@ -64,6 +65,13 @@ func (o *Out) WakeAt(t time.Time) { o.wake = t }
 // command. The engine counts it and writes it to the trace.
 func (o *Out) Heard(n int) { o.heard = append(o.heard, n) }
 
+// Receiving says, once, that from now on the session takes a message piece by piece
+// (on), or that the message is whole (not on). In between the peer must send at least
+// at the engine's least rate instead of having a time for the whole message, and at
+// shutdown the rest is waited for. A session that leaves an unfinished message unused
+// needs none of this.
+func (o *Out) Receiving(on bool) { o.body = on }
+
 // What follows is for those who run sessions: engines and tests.
 
 // SetMark sets the high-water mark in bytes; 0 means DefaultMark.
@@ -100,6 +108,9 @@ func (o *Out) Sent(n int) {
 	}
 }
 
+// Cap returns how many bytes the buffer has.
+func (o *Out) Cap() int { return cap(o.buf) }
+
 // Wake returns the time asked for with WakeAt; zero if none is.
 func (o *Out) Wake() time.Time { return o.wake }
 
@@ -110,6 +121,9 @@ func (o *Out) TakeHeard() []int {
 	o.heard = o.heard[:0]
 	return h
 }
+
+// IsReceiving returns what was last said with Receiving.
+func (o *Out) IsReceiving() bool { return o.body }
 
 // Reset drops all that is pending and lends buf (its capacity; it may be nil) to
 // hold what comes next. It returns the buffer used until then, so that an idle

@@ -20,7 +20,9 @@
 // Whatever the kind, in.Data holds all input that no Step has used yet. A Step
 // that uses nothing is waiting: for more input, for room, or for its tick. What
 // it left is offered again with more behind it. An engine keeps a bounded number
-// of unused bytes; a session that leaves more than that is ended.
+// of unused bytes; a session that leaves more than that is ended. One that takes a
+// long message as it comes says so with [Out.Receiving], or its engine would believe it
+// to be between two messages.
 //
 // # How a conversation ends
 //
@@ -50,6 +52,13 @@ type Service interface {
 // to the Out. It reports how many bytes of in.Data it used.
 type Session interface {
 	Step(in Input, out *Out) (used int, err error)
+}
+
+// A Closer is a Session that wants to know that its connection is gone, however it
+// ended. The engine calls Closed once, after the last Step; what holds for Step holds
+// for Closed.
+type Closer interface {
+	Closed()
 }
 
 // A Replier answers datagrams. A Service whose protocol has a datagram form
@@ -97,11 +106,12 @@ type Input struct {
 
 // Peer is who is at the other end, and where we are.
 type Peer struct {
-	// Network is "tcp", "tls", "unix" or "udp".
+	// Network is "tcp", "tls", "unix" or "udp"; "pipe" where the connection is two
+	// streams of a program's.
 	Network string
 
 	// Local and Remote are the socket pair as this end sees it, 4-in-6
-	// addresses unmapped. Not valid (zero) for Unix sockets.
+	// addresses unmapped. Not valid (zero) for Unix sockets and pipes.
 	Local, Remote netip.AddrPort
 
 	// Path is the listening Unix socket's path, "@name" for an abstract one;
@@ -111,8 +121,11 @@ type Peer struct {
 
 // String returns the peer's address as people write it.
 func (p Peer) String() string {
-	if p.Network == "unix" {
+	switch p.Network {
+	case "unix":
 		return "unix:" + p.Path
+	case "pipe":
+		return p.Network
 	}
 	return p.Remote.String()
 }

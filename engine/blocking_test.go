@@ -8,7 +8,6 @@ import (
 	"net"
 	"net/netip"
 	"os"
-	"syscall"
 	"testing"
 	"time"
 
@@ -37,8 +36,7 @@ func TestUnfitService(t *testing.T) {
 
 func TestReasonOf(t *testing.T) {
 	for err, want := range map[error]Reason{
-		syscall.ECONNRESET: Reset, syscall.EPIPE: Reset, syscall.ENOTCONN: Reset, io.ErrUnexpectedEOF: Reset,
-		syscall.ETIMEDOUT: Vanished, syscall.EHOSTUNREACH: Vanished, os.ErrDeadlineExceeded: Vanished,
+		io.ErrUnexpectedEOF: Reset, io.ErrClosedPipe: Reset, os.ErrDeadlineExceeded: Vanished,
 		&yodel.PeerError{Msg: "rude"}: PeerMistake,
 		errors.New("anything else"):   Fault,
 	} {
@@ -79,6 +77,7 @@ func TestPeerOf(t *testing.T) {
 		{tcp("192.0.2.1:7"), tcp("192.0.2.2:1000"), "tcp 192.0.2.1:7 192.0.2.2:1000 "},
 		{tcp("[::ffff:192.0.2.1]:7"), tcp("[::ffff:192.0.2.2]:1000"), "tcp 192.0.2.1:7 192.0.2.2:1000 "},
 		{&net.UnixAddr{Name: "/run/s", Net: "unix"}, &net.UnixAddr{Net: "unix"}, "unix invalid AddrPort invalid AddrPort /run/s"},
+		{&net.UnixAddr{Name: "@", Net: "unix"}, &net.UnixAddr{Name: "@", Net: "unix"}, "unix invalid AddrPort invalid AddrPort "},
 		{named("tcp4"), nil, "tcp invalid AddrPort invalid AddrPort "},
 		{named("udp6"), nil, "udp invalid AddrPort invalid AddrPort "},
 		{named("memory"), named("memory"), "memory invalid AddrPort invalid AddrPort "},

@@ -25,7 +25,8 @@ type Config struct {
 	HeaderTimeout time.Duration
 
 	// MinRate is the least number of bytes a second that a peer must take while
-	// our output is pending, measured over each MinRateAfter. If zero, 500; if
+	// our output is pending, and must send of a message that the session takes in
+	// pieces (Out.Receiving), measured over each MinRateAfter. If zero, 500; if
 	// negative, there is none.
 	MinRate int
 

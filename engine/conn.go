@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"net"
-	"net/netip"
 	"syscall"
 	"time"
 
@@ -64,10 +63,10 @@ func setNoLinger(nc net.Conn) {
 
 // PeerOf returns who is at the other end of nc, as far as its addresses tell.
 func PeerOf(nc net.Conn) yodel.Peer {
-	p := yodel.Peer{Local: addrPort(nc.LocalAddr()), Remote: addrPort(nc.RemoteAddr())}
+	p := yodel.Peer{Local: trace.AddrPort(nc.LocalAddr()), Remote: trace.AddrPort(nc.RemoteAddr())}
 	if a := nc.LocalAddr(); a != nil {
 		p.Network = networkName(a.Network())
-		if u, ok := a.(*net.UnixAddr); ok {
+		if u, ok := a.(*net.UnixAddr); ok && u.Name != "@" { // what package net calls one without a name
 			p.Path = u.Name
 		}
 	}
@@ -82,15 +81,6 @@ func networkName(s string) string {
 		return "udp"
 	}
 	return s
-}
-
-func addrPort(a net.Addr) netip.AddrPort {
-	with, ok := a.(interface{ AddrPort() netip.AddrPort })
-	if !ok {
-		return netip.AddrPort{}
-	}
-	ap := with.AddrPort()
-	return netip.AddrPortFrom(ap.Addr().Unmap(), ap.Port())
 }
 
 // serve runs one admitted connection to its end and closes it.

@@ -47,8 +47,9 @@ func (b *Blocking) converse(c *conn) trace.Event {
 	} else {
 		d.nc.Close()
 	}
+	e := d.core.Finish(time.Now())
 	b.logFault(c, d.core.Reason(), d.core.Err())
-	return d.core.Finish(time.Now())
+	return e
 }
 
 func (b *Blocking) failedHandshake(c *conn, err error) trace.Event {

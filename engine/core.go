@@ -6,7 +6,6 @@ import (
 	"io"
 	"os"
 	"runtime/debug"
-	"syscall"
 	"time"
 
 	"yodel"
@@ -47,20 +46,16 @@ const (
 type Core struct {
 	sh   *Shared
 	sess yodel.Session
-	out  yodel.Out
-	in   []byte // input that the session has not used
+	work *work // nil: at rest, and sh lends one when there is something to do
 
 	id    trace.ConnID
-	began time.Duration // these are all since sh.base; 0: not running
+	began time.Duration // these are since sh.base; 0: not running
 	moved time.Duration // when bytes last went either way
-	asked time.Duration // when the first byte of the unfinished message came
-	held  time.Duration // since when output is pending
-	rated time.Duration // when the present window of MinRate began
 	until time.Duration // when lingering ends
 
-	rateBytes         int // sent in the present window
 	bytesIn, bytesOut int64
 
+	err      error
 	state    state
 	reason   Reason
 	ended    bool // the peer has ended its direction
@@ -68,7 +63,27 @@ type Core struct {
 	stopping bool // Drain was called
 	abort    bool // close by a reset
 	wired    bool // Moved is called for what is sent, by a layer below
-	err      error
+}
+
+// work is what a connection needs only while something is under way: a wish to be
+// woken, output that is pending, input that the session has not used, and their clocks.
+type work struct {
+	out yodel.Out
+	in  []byte // input that the session has not used
+
+	asked time.Duration // when the first byte of the unfinished message came
+	held  time.Duration // since when output is pending
+	rated time.Duration // when the present window of MinRate began
+
+	rateBytes int // sent in the present window
+
+	body      bool // the unfinished message is taken in pieces: asked is when the window of bodyBytes began
+	bodyBytes int  // received in that window
+}
+
+// atRest reports whether the connection is between two messages.
+func (w *work) atRest() bool {
+	return w.out.Len() == 0 && len(w.in) == 0 && !w.out.IsReceiving()
 }
 
 // Start opens the session and steps it for the first time.
@@ -76,10 +91,9 @@ func (c *Core) Start(sh *Shared, peer yodel.Peer, id trace.ConnID, now time.Time
 	*c = Core{sh: sh, id: id, state: talking}
 	c.began = sh.since(now)
 	c.moved = c.began
-	c.out.SetMark(sh.mark)
 	sh.count.active.Add(1)
 	if c.open(peer); c.state == talking {
-		c.pump(yodel.Open, nil, now)
+		c.pump(yodel.Open, nil, c.began, now)
 	}
 }
 
@@ -91,7 +105,7 @@ func (c *Core) open(peer yodel.Peer) {
 // Next returns what to do now.
 func (c *Core) Next() Do {
 	var do Do
-	if c.out.Len() > 0 && c.state <= flushing {
+	if c.state <= flushing && c.pending() > 0 {
 		do |= Write
 	}
 	switch {
@@ -109,32 +123,62 @@ func (c *Core) Next() Do {
 
 // Pending returns the bytes to send next. The slice is valid until the next call
 // of any other method.
-func (c *Core) Pending() []byte { return c.out.Pending() }
+func (c *Core) Pending() []byte {
+	if c.work == nil {
+		return nil
+	}
+	return c.work.out.Pending()
+}
+
+// pending returns how many bytes are to be sent.
+func (c *Core) pending() int {
+	if c.work == nil {
+		return 0
+	}
+	return c.work.out.Len()
+}
+
+// unused returns the input that the session has not used.
+func (c *Core) unused() []byte {
+	if c.work == nil {
+		return nil
+	}
+	return c.work.in
+}
+
+// Resting reports whether the connection waits for its peer and for nothing else: its
+// Deadline is then the one of Config.Idle, which every byte puts off, so an engine that
+// has armed it need not ask again.
+func (c *Core) Resting() bool { return c.work == nil && c.state == talking && !c.stopping }
 
 // Received tells that p was read. p is lent: it is not kept.
 func (c *Core) Received(p []byte, now time.Time) {
 	if len(p) == 0 || c.state == over {
 		return
 	}
-	c.countIn(len(p), now)
+	t := c.sh.since(now)
+	c.countIn(len(p), t, now)
 	if c.state != talking {
 		c.sh.count.unread.Add(int64(len(p)))
 		return
 	}
 	data := p
-	if len(c.in) > 0 || c.full {
-		c.in = append(c.in, p...)
-		data = c.in
+	if w := c.work; w != nil && (len(w.in) > 0 || c.full) {
+		w.in = append(w.in, p...)
+		data = w.in
 	}
 	if !c.full { // bytes that were on their way when the mark was reached wait
-		c.pump(yodel.Data, data, now)
+		c.pump(yodel.Data, data, t, now)
 	}
 }
 
-func (c *Core) countIn(n int, now time.Time) {
+func (c *Core) countIn(n int, t time.Duration, now time.Time) {
 	first := c.bytesIn == 0
 	c.bytesIn += int64(n)
-	c.moved = c.sh.since(now)
+	if c.work != nil {
+		c.work.bodyBytes += n
+	}
+	c.moved = t
 	c.sh.count.bytesIn.Add(int64(n))
 	if c.sh.sink != nil && (first || c.sh.each) {
 		c.emit(trace.Read, n, now)
@@ -155,7 +199,7 @@ func (c *Core) Ended(now time.Time) {
 	case c.state == lingering:
 		c.state = over
 	case c.state == talking && !c.full:
-		c.pump(yodel.EOF, c.in, now)
+		c.pump(yodel.EOF, c.unused(), c.sh.since(now), now)
 	}
 }
 
@@ -164,21 +208,24 @@ func (c *Core) Sent(n int, now time.Time) {
 	if n == 0 {
 		return
 	}
+	w, t := c.work, c.sh.since(now)
 	c.countOut(n, now)
-	c.out.Sent(n)
+	w.out.Sent(n)
 	if !c.wired {
-		c.Moved(n, now)
+		c.wentOut(n, t)
 	}
-	left := c.out.Len()
+	left := w.out.Len()
 	if left == 0 {
-		c.released(now)
+		w.released(t)
 	}
 	switch {
 	case c.state == flushing && left == 0:
 		c.flushed()
-	case c.state == talking && c.full && left <= c.out.Mark()/2:
+	case c.state == talking && c.full && left <= w.out.Mark()/2:
 		c.full = false
-		c.pump(yodel.Room, c.in, now)
+		c.pump(yodel.Room, w.in, t, now)
+	case left == 0:
+		c.rest()
 	}
 }
 
@@ -193,22 +240,27 @@ func (c *Core) countOut(n int, now time.Time) {
 
 // released is called when no output is pending any more. An unfinished message is
 // given back the time that passed meanwhile, in which an engine may not have read.
-func (c *Core) released(now time.Time) {
-	if c.asked != 0 {
-		c.asked += c.sh.since(now) - max(c.held, c.asked)
+func (w *work) released(t time.Duration) {
+	if w.asked != 0 {
+		w.asked += t - max(w.held, w.asked)
 	}
-	c.held, c.rated = 0, 0
+	w.held, w.rated = 0, 0
 }
 
 // Moved tells that a layer below, TLS, has sent n bytes of what was handed to it,
 // while Sent can't tell yet; 0 is allowed. An engine with such a layer calls CountWire once
 // first; others need not know of it.
 func (c *Core) Moved(n int, now time.Time) {
-	if n == 0 {
-		return
+	if n > 0 {
+		c.wentOut(n, c.sh.since(now))
 	}
-	c.moved = c.sh.since(now)
-	c.rateBytes += n
+}
+
+func (c *Core) wentOut(n int, t time.Duration) {
+	c.moved = t
+	if c.work != nil {
+		c.work.rateBytes += n
+	}
 }
 
 // CountWire says that Moved, and not Sent, tells how fast the peer takes what is
@@ -254,13 +306,16 @@ func ReasonOf(err error) Reason {
 	switch {
 	case errors.As(err, &mistake):
 		return PeerMistake
-	case errors.Is(err, syscall.ETIMEDOUT), errors.Is(err, syscall.EHOSTUNREACH),
-		errors.Is(err, syscall.ENETUNREACH), errors.Is(err, os.ErrDeadlineExceeded):
+	case errors.Is(err, os.ErrDeadlineExceeded):
 		return Vanished
-	case errors.Is(err, syscall.ECONNRESET), errors.Is(err, syscall.EPIPE),
-		errors.Is(err, syscall.ECONNABORTED), errors.Is(err, syscall.ENOTCONN),
-		errors.Is(err, io.ErrClosedPipe), errors.Is(err, io.ErrUnexpectedEOF):
+	case errors.Is(err, io.ErrClosedPipe), errors.Is(err, io.ErrUnexpectedEOF):
 		return Reset
+	}
+	switch trace.EndOf(err) {
+	case trace.EndReset:
+		return Reset
+	case trace.EndVanished:
+		return Vanished
 	}
 	return Fault
 }
@@ -288,12 +343,15 @@ func (c *Core) end(reason Reason, err error) {
 }
 
 // pump steps the session while it uses what it is offered. data is all unused
-// input: c.in, or lent.
-func (c *Core) pump(kind yodel.Kind, data []byte, now time.Time) {
+// input: work.in, or lent.
+func (c *Core) pump(kind yodel.Kind, data []byte, t time.Duration, now time.Time) {
+	if c.work == nil {
+		c.work = c.sh.lend()
+	}
 	if c.ended && kind != yodel.Tick {
 		kind = yodel.EOF
 	}
-	usedAny := false
+	out, usedAny := &c.work.out, false
 	for {
 		used := c.step(yodel.Input{Kind: kind, Now: now, Data: data})
 		data = data[used:]
@@ -301,7 +359,7 @@ func (c *Core) pump(kind yodel.Kind, data []byte, now time.Time) {
 		if c.state != talking {
 			break
 		}
-		if c.full = c.out.Len() >= c.out.Mark(); c.full {
+		if c.full = out.Len() >= out.Mark(); c.full {
 			break
 		}
 		if used == 0 || len(data) == 0 && !c.ended {
@@ -313,36 +371,59 @@ func (c *Core) pump(kind yodel.Kind, data []byte, now time.Time) {
 		}
 	}
 	c.keep(data)
-	c.settle(usedAny, now)
+	c.settle(usedAny, t)
 }
 
 // keep stores what the session has not used.
 func (c *Core) keep(rest []byte) {
-	if len(rest) == 0 && cap(c.in) > 4<<10 {
-		c.in = nil
+	w := c.work
+	if len(rest) == 0 && cap(w.in) > 4<<10 && !c.sh.pooled { // else the buffer soon goes to the next one
+		w.in = nil
 		return
 	}
-	c.in = append(c.in[:0], rest...)
+	w.in = append(w.in[:0], rest...)
 }
 
 // settle sets the clocks after the session was stepped.
-func (c *Core) settle(usedAny bool, now time.Time) {
-	t := c.sh.since(now)
-	switch {
-	case c.state != talking || len(c.in) == 0 || c.full || c.ended:
-		c.asked = 0
-	case usedAny || c.asked == 0:
-		c.asked = t
+func (c *Core) settle(usedAny bool, t time.Duration) {
+	w := c.work
+	c.clockMessage(usedAny, t)
+	left := w.out.Len()
+	if left > 0 && w.held == 0 {
+		w.held, w.rated, w.rateBytes = t, t, 0
 	}
-	if c.out.Len() > 0 && c.held == 0 {
-		c.held, c.rated, c.rateBytes = t, t, 0
-	}
-	if c.state == talking && !c.full && len(c.in) > c.sh.maxInput {
+	if c.state == talking && !c.full && len(w.in) > c.sh.maxInput {
 		c.end(LongMessage, nil)
 		c.state = over
 	}
-	if c.state == flushing && c.out.Len() == 0 {
+	if left > 0 {
+		return
+	}
+	if c.state == flushing {
 		c.flushed()
+	}
+	c.rest()
+}
+
+// clockMessage sets the clock of the unfinished message, if there is one.
+func (c *Core) clockMessage(usedAny bool, t time.Duration) {
+	w := c.work
+	body := w.out.IsReceiving()
+	switch {
+	case c.state != talking || len(w.in) == 0 && !body || c.full || c.ended:
+		w.asked = 0
+	case body && w.body && w.asked != 0: // its window goes on
+	case usedAny || w.asked == 0 || body != w.body:
+		w.asked, w.bodyBytes = t, 0
+	}
+	w.body = body
+}
+
+// rest gives the work back if nothing is under way.
+func (c *Core) rest() {
+	if w := c.work; c.sh.pooled && c.state == talking && w.atRest() && w.out.Wake().IsZero() {
+		c.sh.giveBack(w)
+		c.work = nil
 	}
 }
 
@@ -357,7 +438,7 @@ func (c *Core) flushed() {
 // step runs the session once and returns how many bytes it used.
 func (c *Core) step(in yodel.Input) (used int) {
 	defer c.rescue()
-	n, err := c.sess.Step(in, &c.out)
+	n, err := c.sess.Step(in, &c.work.out)
 	if n < 0 || n > len(in.Data) {
 		c.fail(fmt.Errorf("session used %d of %d bytes", n, len(in.Data)))
 		return 0
@@ -375,7 +456,7 @@ func (c *Core) step(in yodel.Input) (used int) {
 }
 
 func (c *Core) heard(now time.Time) {
-	lengths := c.out.TakeHeard()
+	lengths := c.work.out.TakeHeard()
 	if len(lengths) == 0 {
 		return
 	}
@@ -436,19 +517,39 @@ func (c *Core) emit(op trace.Op, n int, now time.Time) {
 // and returns the connection's last event, to which the engine adds the socket
 // pair and descriptor.
 func (c *Core) Finish(now time.Time) trace.Event {
+	c.tellClosed()
 	n := c.sh.count
 	n.active.Add(-1)
 	n.ended[c.reason].Add(1)
-	n.unread.Add(int64(len(c.in)))
-	n.unsent.Add(int64(c.out.Len()))
+	n.unread.Add(int64(len(c.unused())))
+	n.unsent.Add(int64(c.pending()))
 	e := trace.Event{
 		Conn: c.id, Op: trace.Close, Side: trace.Server, Time: now, Service: c.sh.name,
 		Took: c.sh.since(now) - c.began, In: c.bytesIn, Out: c.bytesOut,
 		Text: c.reason.String(), Err: c.err,
 	}
-	c.sess, c.in = nil, nil
-	c.out.Reset(nil)
+	c.sess = nil
+	if c.work != nil {
+		c.work.clear()
+		c.sh.giveBack(c.work)
+		c.work = nil
+	}
 	return e
+}
+
+// tellClosed tells the session, if it wants to know, that its connection is gone. If
+// it panics, that is how the connection ended.
+func (c *Core) tellClosed() {
+	s, ok := c.sess.(yodel.Closer)
+	if !ok {
+		return
+	}
+	defer func() {
+		if v := recover(); v != nil {
+			c.reason, c.err = Panic, &PanicError{Value: v, Stack: debug.Stack()}
+		}
+	}()
+	s.Closed()
 }
 
 // Reason returns how the connection ended, None while it has not.

@@ -101,3 +101,92 @@ func TestMinRateWithoutTime(t *testing.T) {
 		t.Errorf("a deadline in %v", dl.Sub(p.now))
 	}
 }
+
+// takes is a session that takes what it is sent piece by piece: messages end with a dot.
+func takes(in yodel.Input, out *yodel.Out) (int, error) {
+	if len(in.Data) > 0 {
+		out.Receiving(in.Data[len(in.Data)-1] != '.')
+	}
+	if in.Kind == yodel.EOF {
+		return len(in.Data), io.EOF
+	}
+	return len(in.Data), nil
+}
+
+// A message that the session takes in pieces has no time as a whole, but must come at
+// the least rate; what is left unused has its time again.
+func TestReceivedMessageMustComeAtTheLeastRate(t *testing.T) {
+	p := start(t, stepFunc(takes), Config{MinRate: 100, MinRateAfter: 5 * time.Second})
+	p.receive("begin").after(4 * time.Second)
+	p.receive(strings.Repeat("x", 500)).after(time.Second).want("enough for this window", Read)
+	if d := p.toDeadline(); d != 5*time.Second {
+		t.Errorf("the next window has %v", d)
+	}
+	p.want("nothing came in it", Close).wantReason("", SlowMessage)
+
+	p = start(t, stepFunc(takes), Config{MinRate: 100, MinRateAfter: 5 * time.Second})
+	p.receive("all.").after(time.Minute).want("between messages a person may think", Read)
+	p.receive("more").after(4 * time.Second)
+	p.receive(strings.Repeat("x", 499)).after(time.Second).want("one byte less is too few", Close).wantReason("", SlowMessage)
+}
+
+func TestReceivedMessageWithoutALeastRate(t *testing.T) {
+	p := start(t, stepFunc(takes), Config{MinRate: -1, Idle: time.Minute})
+	p.receive("begin").after(50*time.Second).want("only idleness ends it", Read)
+	p.after(10*time.Second).want("", Close).wantReason("", Idle)
+}
+
+// While output is pending an engine may not be reading: then the window stands still.
+func TestReceivedMessageWaitsForItsReader(t *testing.T) {
+	p := start(t, stepFunc(func(in yodel.Input, out *yodel.Out) (int, error) {
+		out.Write(in.Data)
+		return takes(in, out)
+	}), Config{MinRate: 100, MinRateAfter: 5 * time.Second})
+	p.receive(strings.Repeat("x", 600)).after(4 * time.Second)
+	p.send(600)
+	p.after(4*time.Second).want("4 of 5 seconds in which it was read", Read)
+	if d := p.toDeadline(); d != time.Second {
+		t.Errorf("%v are left", d)
+	}
+}
+
+func TestDrainWaitsForAReceivedMessage(t *testing.T) {
+	p := start(t, stepFunc(takes), Config{MinRate: -1, Quiet: time.Second})
+	p.receive("begin")
+	p.core.Drain(p.now)
+	p.after(2*time.Second).want("the message is not whole", Read)
+	p.receive(" and end.").after(time.Second).want("now it is", Shut).wantReason("", Drained)
+}
+
+// closes is a session that is told of its end.
+type closes struct {
+	stepFunc
+	closed func()
+}
+
+func (c closes) Closed() { c.closed() }
+
+func (c closes) Open(yodel.Peer) yodel.Session { return c }
+
+func TestSessionIsToldOfItsEnd(t *testing.T) {
+	for name, end := range map[string]func(*play){
+		"ended": func(p *play) { p.core.Ended(p.now) },
+		"cut":   func(p *play) { p.core.Cut(Cut) },
+		"reset": func(p *play) { p.core.Failed(io.ErrClosedPipe, p.now) },
+	} {
+		times := 0
+		p := start(t, closes{takes, func() { times++ }}, Config{})
+		end(p)
+		if times != 0 {
+			t.Errorf("%s: told before the connection was closed", name)
+		}
+		if p.core.Finish(p.now); times != 1 {
+			t.Errorf("%s: told %d times", name, times)
+		}
+	}
+	p := start(t, closes{takes, func() { panic("ouch") }}, Config{})
+	p.core.Ended(p.now)
+	if e := p.core.Finish(p.now); e.Text != Panic.String() || p.count.Read().Ended[Panic] != 1 {
+		t.Errorf("after a panic: %+v", e)
+	}
+}

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"yodel"
+	"yodel/trace"
 )
 
 // sendPatience is how long, about, a send waits for room in the kernel, twice. What
@@ -55,7 +56,7 @@ type udpSocket struct {
 // newUDPSocket makes pc ready for reading. The error wraps ErrUnfit if pc is no UDP
 // socket or is connected.
 func newUDPSocket(pc net.PacketConn) (*udpSocket, error) {
-	bound := addrPort(pc.LocalAddr())
+	bound := trace.AddrPort(pc.LocalAddr())
 	if !bound.IsValid() {
 		return nil, fmt.Errorf("%w: %T is no UDP socket; bind one, with udp://HOST:PORT", ErrUnfit, pc)
 	}
@@ -91,7 +92,7 @@ func (s *udpSocket) receive() (n int, remote netip.AddrPort, err error) {
 	s.info = packetInfo{}
 	if s.msg == nil {
 		n, from, err := s.pc.ReadFrom(s.in)
-		return n, addrPort(from), err
+		return n, trace.AddrPort(from), err
 	}
 	n, oobn, _, from, err := s.msg.ReadMsgUDPAddrPort(s.in, s.control)
 	if err == nil {

@@ -101,9 +101,7 @@ func (d *doorConn) writePiece(p []byte) (int, error) {
 	n, err := d.Conn.Write(p)
 	d.writing.Store(0)
 	d.wrote(n)
-	if err != nil && !isTimeout(err) && !errors.Is(err, net.ErrClosed) {
-		d.note(ReasonOf(err))
-	}
+	d.noteWrite(err)
 	return n, err
 }
 
@@ -159,7 +157,7 @@ func (d *doorConn) SyscallConn() (syscall.RawConn, error) {
 }
 
 // rawConn hides what package os would take for a socket of package net: it would copy
-// between that and a file inside the kernel, past the counts and the limits.
+// between that and a file past the counts and the limits, which ReadFrom does not.
 type rawConn struct{ syscall.RawConn }
 
 // Close implements net.Conn.

@@ -7,8 +7,6 @@ import (
 	"io"
 	"net"
 	"net/http"
-	"os"
-	"path/filepath"
 	"runtime"
 	"sync"
 	"syscall"
@@ -16,36 +14,6 @@ import (
 
 	"yodel/trace"
 )
-
-// A service that copies a file to its connection does so by way of the counts and the
-// limits, and not inside the kernel.
-func TestDoorCountsAFileThatIsCopied(t *testing.T) {
-	t.Parallel()
-	path := filepath.Join(t.TempDir(), "file")
-	const size = 1 << 20
-	if err := os.WriteFile(path, make([]byte, size), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	l := listenTCP(t)
-	b := startOn(t, l, connFunc(func(nc net.Conn) {
-		f, err := os.Open(path)
-		if err != nil {
-			t.Error(err)
-			return
-		}
-		defer f.Close()
-		if n, err := io.Copy(nc, f); n != size || err != nil {
-			t.Errorf("copied %d bytes, %v", n, err)
-		}
-	}), Config{})
-	if got, err := io.ReadAll(dialTCP(t, l)); len(got) != size || err != nil {
-		t.Errorf("got %d bytes, %v", len(got), err)
-	}
-	b.Shutdown(t.Context())
-	if s := b.Stats(); s.BytesOut != size {
-		t.Errorf("%d bytes are counted", s.BytesOut)
-	}
-}
 
 // The connection that a service is given tells its descriptor, where there is one.
 func TestDoorDescriptor(t *testing.T) {

@@ -114,19 +114,27 @@ func (g *Gate) Enter(remote netip.AddrPort) (Pass, Reason) {
 	if addr.IsValid() && !g.allowed(addr) {
 		return Pass{}, Denied
 	}
-	key := countedAs(addr)
+	p := g.passOf(remote)
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	if key.IsValid() && g.perIP > 0 {
-		if g.by[key] >= g.perIP {
+	if p.key.IsValid() {
+		if g.by[p.key] >= g.perIP {
 			return Pass{}, PerAddress
 		}
-		g.by[key]++
-	} else {
-		key = netip.Addr{}
+		g.by[p.key]++
 	}
 	g.conns++
-	return Pass{gate: g, key: key}, None
+	return p, None
+}
+
+// passOf returns the Pass that Enter gives to remote: who keeps the address need not
+// keep the Pass.
+func (g *Gate) passOf(remote netip.AddrPort) Pass {
+	p := Pass{gate: g}
+	if g.perIP > 0 {
+		p.key = countedAs(remote.Addr().Unmap())
+	}
+	return p
 }
 
 func (g *Gate) allowed(addr netip.Addr) bool {

@@ -20,6 +20,9 @@ type Shared struct {
 	idle, header, rateAfter, linger, quiet time.Duration // 0: off
 	minRate, mark, maxInput                int
 	poison                                 bool
+
+	pooled bool
+	spare  []*work // not lent; used only if pooled
 }
 
 // NewShared resolves cfg, nil for the defaults, for the sessions of svc. What
@@ -38,4 +41,46 @@ func NewShared(svc yodel.Service, cfg *Config, count *Counters) *Shared {
 	}
 }
 
+// Traced reports whether events are recorded.
+func (sh *Shared) Traced() bool { return sh.sink != nil }
+
 func (sh *Shared) since(t time.Time) time.Duration { return t.Sub(sh.base) }
+
+// Pool makes connections hold their buffers only while something is in them, so that
+// one at rest costs next to nothing. All connections of sh must then be owned by one
+// goroutine, and it is called before the first one starts.
+func (sh *Shared) Pool() { sh.pooled = true }
+
+const (
+	mostSpares = 32        // what many slow peers needed at once is not kept for the next time
+	mostKept   = 256 << 10 // nor are buffers, in bytes, that one has filled far beyond the usual
+)
+
+// lend returns an empty work.
+func (sh *Shared) lend() *work {
+	if n := len(sh.spare); n > 0 {
+		w := sh.spare[n-1]
+		sh.spare = sh.spare[:n-1]
+		return w
+	}
+	w := new(work)
+	w.out.SetMark(sh.mark)
+	return w
+}
+
+// giveBack takes back a work in which there is nothing any more.
+func (sh *Shared) giveBack(w *work) {
+	if !sh.pooled || len(sh.spare) == mostSpares || w.out.Cap() > mostKept || cap(w.in) > mostKept {
+		return
+	}
+	sh.spare = append(sh.spare, w)
+}
+
+// clear drops what is in w, and keeps its buffers.
+func (w *work) clear() {
+	w.out.Reset(w.out.Reset(nil))
+	w.out.WakeAt(time.Time{})
+	w.out.Receiving(false)
+	w.out.TakeHeard() // of a session that panicked
+	*w = work{out: w.out, in: w.in[:0]}
+}

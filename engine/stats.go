@@ -18,7 +18,7 @@ const (
 	Vanished                    // the peer no longer answers: keepalive, TCP_USER_TIMEOUT, or no way to it
 	PeerMistake                 // the session found the peer at fault and said so
 	Idle                        // nothing moved for Config.Idle
-	SlowMessage                 // a message took longer than Config.HeaderTimeout
+	SlowMessage                 // a message took longer than Config.HeaderTimeout, or came slower than Config.MinRate
 	SlowReader                  // the peer took less than Config.MinRate
 	LongMessage                 // more unused input than Config.MaxInput
 	BadHandshake                // TLS could not be agreed on in time
@@ -159,6 +159,15 @@ func (c *Counters) Add(s Stats) {
 			c.ended[r].Add(n)
 		}
 	}
+}
+
+// sum returns the sums of several who count connections.
+func sum(counters ...*Counters) Stats {
+	var all Counters
+	for _, c := range counters {
+		all.Add(c.Read())
+	}
+	return all.Read()
 }
 
 // Read returns the sums now.

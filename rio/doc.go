@@ -11,7 +11,7 @@
 //	rio_readnb     [Reader.ReadFull]  n bytes through the Reader's buffer
 //
 // and inside that package rio_read, which is [Reader.Read]. A [Writer] is the
-// counterpart that RIO does not have.
+// counterpart that RIO does not have. A [Head] keeps the beginning of an output.
 //
 // # Lines and their bound
 //

@@ -55,7 +55,7 @@ func newConn(raw net.Conn, id trace.ConnID, side trace.Side, sink trace.Sink, cf
 func (c *Conn) event(op trace.Op) trace.Event {
 	e := trace.Event{
 		Conn: c.ID(), Op: op, Side: c.side, Time: time.Now(), FD: trace.Descriptor(c.raw),
-		Network: c.Network(), Local: addrPort(c.LocalAddr()), Remote: addrPort(c.RemoteAddr()),
+		Network: c.Network(), Local: trace.AddrPort(c.LocalAddr()), Remote: trace.AddrPort(c.RemoteAddr()),
 	}
 	if e.Network == "unix" {
 		e.Path = c.path()

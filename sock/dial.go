@@ -2,6 +2,8 @@ package sock
 
 import (
 	"context"
+	"crypto/tls"
+	"errors"
 	"net"
 	"net/netip"
 	"time"
@@ -26,7 +28,12 @@ type Attempt struct {
 	Err  error // nil: this is the connection; ErrOutrun: another one is
 }
 
-func (a Attempt) reason() string { return reason(cause(a.Err), "connect") }
+func (a Attempt) reason() string {
+	if e, ok := errors.AsType[*introduceError](a.Err); ok {
+		return e.Error()
+	}
+	return reason(cause(a.Err), "connect")
+}
 
 // Dial connects to an address: socket(2) and connect(2). The network is "tcp",
 // "tls", "unix" or "udp"; "http" stands for tcp, "https" for tls. An empty host is
@@ -95,7 +102,7 @@ func (d *dialing) race(ctx context.Context, addrs []netip.Addr) (net.Conn, error
 		return nil, &ConnectError{Address: d.addr, Attempts: attempts}
 	}
 	won := raw.(*attempted)
-	won.traceConnect(won.Conn, addrPort(won.RemoteAddr()), nil)
+	won.traceConnect(won.Conn, trace.AddrPort(won.RemoteAddr()), nil)
 	return won.Conn, nil
 }
 
@@ -157,18 +164,24 @@ func (o *opening) traceConnect(raw net.Conn, to netip.AddrPort, err error) {
 	}
 	e := trace.Event{Op: trace.Connect, Time: o.ended, Took: o.ended.Sub(o.ready), Remote: to, Err: err}
 	if raw != nil {
-		e.Local = addrPort(raw.LocalAddr())
+		e.Local = trace.AddrPort(raw.LocalAddr())
 	}
 	o.emit(e)
 }
 
 // connected goes on with a connected socket.
 func (d *dialing) connected(ctx context.Context, raw net.Conn) (*Conn, error) {
-	var c *Conn
-	if d.addr.Network != "tls" {
-		c = newConn(raw, d.id, d.side, d.opts.Sink, nil)
-	} else {
-		c = newConn(raw, d.id, d.side, d.opts.Sink, d.clientTLS())
+	var cfg *tls.Config
+	if d.addr.Network == "tls" {
+		cfg = d.clientTLS()
+	}
+	c := newConn(raw, d.id, d.side, d.opts.Sink, cfg)
+	if err := d.introduce(c); err != nil {
+		c.EndAs("PROXY header not sent")
+		c.Close()
+		return nil, d.notIntroduced(raw, err)
+	}
+	if cfg != nil {
 		if err := d.handshake(ctx, c); err != nil {
 			c.EndAs("TLS handshake failed")
 			c.Close()

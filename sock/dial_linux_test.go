@@ -13,6 +13,8 @@ import (
 
 	"go.uber.org/goleak"
 	"golang.org/x/sys/unix"
+
+	"yodel/trace"
 )
 
 // blackHole returns a port at an address of loopback's that answers nothing: its
@@ -28,7 +30,7 @@ func blackHole(t *testing.T, host string, port uint16) netip.AddrPort {
 		d := net.Dialer{Timeout: 50 * time.Millisecond}
 		c, err := d.DialContext(t.Context(), "tcp", l.Addr().String())
 		if err != nil {
-			return addrPort(l.Addr())
+			return trace.AddrPort(l.Addr())
 		}
 		t.Cleanup(func() { c.Close() })
 	}

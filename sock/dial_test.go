@@ -187,7 +187,7 @@ func TestDialRacesPastARefusal(t *testing.T) {
 			t.Errorf("the first event is %+v", e)
 		}
 		last := p.Attempts[len(p.Attempts)-1]
-		if last.Err != nil || last.Addr.Addr() != addrPort(l.Addr()).Addr() || last.Took <= 0 {
+		if last.Err != nil || last.Addr.Addr() != trace.AddrPort(l.Addr()).Addr() || last.Took <= 0 {
 			t.Errorf("the last attempt is %+v", last)
 		}
 		if len(p.Attempts) == 2 {

@@ -27,10 +27,10 @@ type ListenError struct {
 	Advice string
 }
 
-// Error returns for example "listen on :7: permission denied; ports below 1024
-// need …".
+// Error returns for example "listen on :7: bind: permission denied; ports below
+// 1024 need …".
 func (e *ListenError) Error() string {
-	return withAdvice("listen on "+escape.String(e.Address.String())+": "+reason(e.Err, "bind", "listen"), e.Advice)
+	return withAdvice("listen on "+escape.String(e.Address.String())+": "+reason(e.Err), e.Advice)
 }
 
 // Unwrap returns the cause.
@@ -87,10 +87,10 @@ func (o *opening) advice(err error) string {
 		return "another program listens there, or connections of an earlier one still wait in TIME_WAIT, for a minute: leave NoReuseAddr out, or choose another port"
 	case errors.Is(err, errnoInUse):
 		return "another program listens there: `" + whoListens(a) + "` shows which, or choose another port"
-	case errors.Is(err, errnoAccess) && a.Port != 0 && a.Port < 1024:
+	case errors.Is(err, errnoAccess) && failedIn(err, "bind") && a.Port != 0 && a.Port < 1024:
 		return "ports below 1024 need CAP_NET_BIND_SERVICE: try " + unprivileged(a) + ", or setcap cap_net_bind_service=+ep PROGRAM"
 	case errors.Is(err, errnoAccess), errors.Is(err, errnoPerm):
-		return "a rule of this system forbids it (seccomp, SELinux, Landlock)"
+		return forbidden
 	case errors.Is(err, errnoNotAvail):
 		return "this host has no such address: leave the host out to listen on all it has"
 	case errors.Is(err, errnoFamily):
@@ -100,6 +100,9 @@ func (o *opening) advice(err error) string {
 	}
 	return ""
 }
+
+// forbidden is the advice for what no permission of the address itself explains.
+const forbidden = "a rule of this system forbids it (seccomp, SELinux, Landlock)"
 
 // unprivileged returns a with a port that anybody may bind.
 func unprivileged(a Address) string {

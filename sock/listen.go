@@ -93,7 +93,7 @@ func (o *opening) listenIP(ctx context.Context) (*Listener, error) {
 	}
 	l := o.listener(inner)
 	l.tls = cfg
-	l.addr.Host, l.addr.Port = host, addrPort(inner.Addr()).Port()
+	l.addr.Host, l.addr.Port = host, trace.AddrPort(inner.Addr()).Port()
 	if l.addr.Port == 0 { // package net does without it; who asked for port 0 can't
 		inner.Close()
 		return nil, o.failed(errNoAddress)
@@ -179,7 +179,7 @@ func (o *opening) traceListen(inner net.Listener, err error) {
 	}
 	if o.traceBind(local, err) {
 		o.emit(trace.Event{
-			Op: trace.Listen, Local: addrPort(local), Bytes: backlogInForce(o.opts.Backlog), Err: err,
+			Op: trace.Listen, Local: trace.AddrPort(local), Bytes: backlogInForce(o.opts.Backlog), Err: err,
 		})
 	}
 }
@@ -190,7 +190,7 @@ func (o *opening) traceBind(local net.Addr, err error) bool {
 	if o.opts.Sink == nil || o.fd == 0 {
 		return false
 	}
-	e := trace.Event{Op: trace.Bind, Time: o.ready, Local: addrPort(local)}
+	e := trace.Event{Op: trace.Bind, Time: o.ready, Local: trace.AddrPort(local)}
 	switch failedCall(err) {
 	case "bind":
 		e.Err = err
@@ -274,7 +274,7 @@ func (l *Listener) event(op trace.Op, began time.Time) trace.Event {
 	now := time.Now()
 	return trace.Event{
 		Conn: l.id, Op: op, Side: trace.Server, Time: now, Took: now.Sub(began), FD: l.fd,
-		Network: l.addr.Network, Local: addrPort(l.inner.Addr()), Path: l.addr.Path,
+		Network: l.addr.Network, Local: trace.AddrPort(l.inner.Addr()), Path: l.addr.Path,
 	}
 }
 

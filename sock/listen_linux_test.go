@@ -191,7 +191,7 @@ func TestPrivilegedPort(t *testing.T) {
 		result <- err
 	}()
 	err = <-result
-	want := "listen on 127.0.0.1:1023: permission denied; ports below 1024 need CAP_NET_BIND_SERVICE: try 127.0.0.1:8023, or setcap cap_net_bind_service=+ep PROGRAM"
+	want := "listen on 127.0.0.1:1023: bind: permission denied; ports below 1024 need CAP_NET_BIND_SERVICE: try 127.0.0.1:8023, or setcap cap_net_bind_service=+ep PROGRAM"
 	if err == nil || err.Error() != want || !errors.Is(err, unix.EACCES) {
 		t.Errorf("\n got %v\nwant %s", err, want)
 	}
@@ -220,7 +220,7 @@ func TestReusePortDoesNotJoinStrangers(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer l.Close()
-	a := Address{Network: "tcp", Host: "127.0.0.1", Port: addrPort(l.Addr()).Port()}
+	a := Address{Network: "tcp", Host: "127.0.0.1", Port: trace.AddrPort(l.Addr()).Port()}
 	if _, err := Listen(t.Context(), a, &Options{ReusePort: true}); !errors.Is(err, unix.EADDRINUSE) {
 		t.Errorf("a port that another program shares: %v", err)
 	}
@@ -335,17 +335,17 @@ func TestListenErrorsSayWhatToDo(t *testing.T) {
 	}{
 		{
 			"a port that is taken", l.Address(), nil, errnoInUse, "bind",
-			"listen on " + l.Address().String() + ": address already in use; another program listens there: `" + whoListens(l.Address()) + "` shows which, or choose another port",
+			"listen on " + l.Address().String() + ": bind: address already in use; another program listens there: `" + whoListens(l.Address()) + "` shows which, or choose another port",
 		},
 		{
 			"a path that is taken", u.Address(), nil, errnoInUse, "bind",
-			"listen on " + u.Address().String() + ": address already in use; another program listens there: `ss -lxp` shows which, or choose another path",
+			"listen on " + u.Address().String() + ": bind: address already in use; another program listens there: `ss -lxp` shows which, or choose another path",
 		},
 		{
 			"an address of another host",
 			Address{Network: "tcp", Host: "192.0.2.1"},
 			nil, errnoNotAvail, "bind",
-			"listen on 192.0.2.1:0: cannot assign requested address; this host has no such address: leave the host out to listen on all it has",
+			"listen on 192.0.2.1:0: bind: cannot assign requested address; this host has no such address: leave the host out to listen on all it has",
 		},
 		{
 			"datagrams",
@@ -363,7 +363,7 @@ func TestListenErrorsSayWhatToDo(t *testing.T) {
 			"a folder that is not there",
 			Address{Network: "unix", Path: "/nowhere\x1b/s"},
 			nil, fs.ErrNotExist, "bind",
-			`listen on unix:/nowhere\x1b/s: no such file or directory; the folder of the path does not exist: make it first`,
+			`listen on unix:/nowhere\x1b/s: bind: no such file or directory; the folder of the path does not exist: make it first`,
 		},
 		{
 			"an abstract name with a mode",
@@ -419,19 +419,21 @@ func TestListenErrorsSayWhatToDo(t *testing.T) {
 func TestListenAdvice(t *testing.T) {
 	t.Parallel()
 	for _, tt := range []struct {
-		addr string
-		err  error
-		want string
+		addr, call string
+		err        error
+		want       string
 	}{
-		{":7", errnoAccess, "listen on :7: permission denied; ports below 1024 need CAP_NET_BIND_SERVICE: try :7007, or setcap cap_net_bind_service=+ep PROGRAM"},
-		{"tls://localhost:443", errnoAccess, "listen on tls://localhost:443: permission denied; ports below 1024 need CAP_NET_BIND_SERVICE: try tls://localhost:7443, or setcap cap_net_bind_service=+ep PROGRAM"},
-		{":7007", errnoAccess, "listen on :7007: permission denied; a rule of this system forbids it (seccomp, SELinux, Landlock)"},
-		{"udp://:7007", errnoInUse, "listen on udp://:7007: address already in use; another program listens there: `ss -lunp sport = :7007` shows which, or choose another port"},
-		{"[::1]:7", errnoFamily, "listen on [::1]:7: address family not supported by protocol; this host does not speak that version of IP"},
-		{":7", syscall.EMFILE, "listen on :7: too many open files"},
+		{":7", "bind", errnoAccess, "listen on :7: bind: permission denied; ports below 1024 need CAP_NET_BIND_SERVICE: try :7007, or setcap cap_net_bind_service=+ep PROGRAM"},
+		{"tls://localhost:443", "bind", errnoAccess, "listen on tls://localhost:443: bind: permission denied; ports below 1024 need CAP_NET_BIND_SERVICE: try tls://localhost:7443, or setcap cap_net_bind_service=+ep PROGRAM"},
+		{":7007", "bind", errnoAccess, "listen on :7007: bind: permission denied; a rule of this system forbids it (seccomp, SELinux, Landlock)"},
+		{":7", "socket", errnoAccess, "listen on :7: socket: permission denied; a rule of this system forbids it (seccomp, SELinux, Landlock)"},
+		{":7", "listen", errnoPerm, "listen on :7: listen: operation not permitted; a rule of this system forbids it (seccomp, SELinux, Landlock)"},
+		{"udp://:7007", "bind", errnoInUse, "listen on udp://:7007: bind: address already in use; another program listens there: `ss -lunp sport = :7007` shows which, or choose another port"},
+		{"[::1]:7", "socket", errnoFamily, "listen on [::1]:7: socket: address family not supported by protocol; this host does not speak that version of IP"},
+		{":7", "socket", syscall.EMFILE, "listen on :7: socket: too many open files"},
 	} {
 		o := &opening{addr: mustParse(t, tt.addr), opts: &Options{}}
-		err := o.failed(&net.OpError{Op: "listen", Err: os.NewSyscallError("bind", tt.err)})
+		err := o.failed(&net.OpError{Op: "listen", Err: os.NewSyscallError(tt.call, tt.err)})
 		if err.Error() != tt.want {
 			t.Errorf("\n got %v\nwant %s", err, tt.want)
 		}

@@ -35,7 +35,7 @@ func TestListenBindsWhatWasAsked(t *testing.T) {
 		t.Run(tt.word+" "+tt.family.String(), func(t *testing.T) {
 			t.Parallel()
 			l := listenOn(t, tt.word, &Options{Family: tt.family})
-			a, bound := l.Address(), addrPort(l.Addr())
+			a, bound := l.Address(), trace.AddrPort(l.Addr())
 			if a.Network != "tcp" || l.Network() != "tcp" || a.Host != tt.host || a.Path != "" {
 				t.Errorf("Address is %+v, want host %q", a, tt.host)
 			}

@@ -5,6 +5,8 @@ import (
 	"io"
 	"strings"
 	"testing"
+
+	"yodel/trace"
 )
 
 func TestOpenFD(t *testing.T) {
@@ -14,7 +16,7 @@ func TestOpenFD(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer l.Close()
-	port := addrPort(l.Addr()).Port()
+	port := trace.AddrPort(l.Addr()).Port()
 	for _, host := range []string{"127.0.0.1", "::1", "localhost", ""} {
 		c, err := OpenClientFD(host, int(port))
 		if err != nil {

@@ -2,7 +2,6 @@ package sock
 
 import (
 	"context"
-	"net"
 	"net/netip"
 	"slices"
 	"strings"
@@ -123,15 +122,4 @@ func join(addrs []netip.Addr) string {
 		words[i] = a.String()
 	}
 	return strings.Join(words, " ")
-}
-
-// addrPort returns the address of an Internet socket, 4-in-6 unmapped; not valid
-// (zero) for others.
-func addrPort(a net.Addr) netip.AddrPort {
-	with, ok := a.(interface{ AddrPort() netip.AddrPort })
-	if !ok {
-		return netip.AddrPort{}
-	}
-	ap := with.AddrPort()
-	return netip.AddrPortFrom(ap.Addr().Unmap(), ap.Port())
 }

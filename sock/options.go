@@ -120,6 +120,16 @@ type Options struct {
 	// not valid (zero), routing chooses.
 	Source netip.Addr
 
+	// ProxyHeader is the version, 1 or 2, of the PROXY header that Dial sends before
+	// all else, TLS included, as a proxy does for servers that ask for it (see
+	// ProxyHeader). If zero, none is sent. Not for datagrams.
+	ProxyHeader int
+
+	// ProxySource is who that header says is calling. If not valid (zero), the
+	// connection's own address: the header is true then. It must be of the same
+	// version of IP as the server's address.
+	ProxySource netip.AddrPort
+
 	// Family restricts a name's addresses, and what a listener for all interfaces
 	// takes.
 	Family Family

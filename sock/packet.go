@@ -44,7 +44,7 @@ func ListenPacket(ctx context.Context, a Address, opts *Options) (*PacketConn, e
 		return nil, o.failed(err)
 	}
 	o.traceBind(inner.LocalAddr(), nil)
-	o.addr.Host, o.addr.Port = host, addrPort(inner.LocalAddr()).Port()
+	o.addr.Host, o.addr.Port = host, trace.AddrPort(inner.LocalAddr()).Port()
 	return &PacketConn{
 		UDPConn: inner.(*net.UDPConn), addr: o.addr, id: o.id, fd: o.fd, began: o.ready, sink: o.opts.Sink,
 	}, nil
@@ -69,7 +69,7 @@ func (c *PacketConn) Close() error {
 		now := time.Now()
 		c.sink.Emit(&trace.Event{
 			Conn: c.id, Op: trace.Close, Side: trace.Server, Time: now, Took: now.Sub(c.began), FD: c.fd,
-			Network: "udp", Local: addrPort(c.LocalAddr()), Err: err,
+			Network: "udp", Local: trace.AddrPort(c.LocalAddr()), Err: err,
 		})
 	})
 	return err

@@ -109,10 +109,19 @@ func unixAdvice(path string, err error) string {
 		return "another program listens there: `ss -lxp` shows which, or choose another name"
 	case errors.Is(err, fs.ErrNotExist):
 		return "the folder of the path does not exist: make it first"
-	case errors.Is(err, fs.ErrPermission) && !isAbstract(path):
+	case errors.Is(err, fs.ErrPermission) && !isAbstract(path) && aboutFolder(err):
 		return "the folder of the path is not writable: choose another, or change its permissions"
+	case errors.Is(err, fs.ErrPermission):
+		return forbidden
 	}
 	return ""
+}
+
+// aboutFolder reports whether err is of a call that needs permissions of the path's
+// folder; socket, fchmod and listen need none of it.
+func aboutFolder(err error) bool {
+	call, ok := errors.AsType[*fs.PathError](err)
+	return ok && (call.Op == "lstat" || call.Op == "remove") || failedIn(err, "bind")
 }
 
 // clearDead removes the socket of a program that was killed before it could. It
@@ -207,7 +216,7 @@ func (d *dialing) dialUnix(ctx context.Context) (net.Conn, error) {
 	d.ended = time.Now()
 	took := d.ended.Sub(began)
 	d.phases.Connect, d.phases.Attempts = took, []Attempt{{Took: took, Err: err}}
-	d.traceConnect(raw, addrPort(nil), err)
+	d.traceConnect(raw, trace.AddrPort(nil), err)
 	if err != nil {
 		return nil, &ConnectError{Address: d.addr, Attempts: d.phases.Attempts}
 	}

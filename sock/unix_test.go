@@ -217,9 +217,24 @@ func TestUnixFolderErrors(t *testing.T) {
 	if !errors.Is(err, syscall.ENOTDIR) || !strings.Contains(err.Error(), "lstat: not a directory") {
 		t.Errorf("a file for a folder: %v", err)
 	}
-	for _, err := range []error{&fs.PathError{Op: "lstat", Path: dir, Err: errnoAccess}, os.NewSyscallError("bind", errnoAccess)} {
-		if got := unixAdvice("/root/s", err); !strings.Contains(got, "not writable") {
-			t.Errorf("advice for %v: %q", err, got)
+	const folder = "the folder of the path is not writable"
+	for _, tt := range []struct {
+		path string
+		err  error
+		want string
+	}{
+		{"/root/s", &fs.PathError{Op: "lstat", Path: dir, Err: errnoAccess}, folder},
+		{"/root/s", &fs.PathError{Op: "remove", Path: dir, Err: errnoAccess}, folder},
+		{"/root/s", os.NewSyscallError("bind", errnoAccess), folder},
+		{"/root/s", os.NewSyscallError("socket", errnoPerm), forbidden},
+		{"/root/s", os.NewSyscallError("fchmod", errnoPerm), forbidden},
+		{"/root/s", os.NewSyscallError("listen", errnoPerm), forbidden},
+		{"/root/s", &fs.PathError{Op: "chmod", Path: "/proc/self/fd/7", Err: errnoPerm}, forbidden},
+		{"@name", os.NewSyscallError("bind", errnoAccess), forbidden},
+		{"/root/s", os.NewSyscallError("bind", syscall.ENOSPC), ""},
+	} {
+		if got := unixAdvice(tt.path, tt.err); !strings.HasPrefix(got, tt.want) || tt.want == "" && got != "" {
+			t.Errorf("%s: advice for %v: %q, want %q", tt.path, tt.err, got, tt.want)
 		}
 	}
 }

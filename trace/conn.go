@@ -80,7 +80,7 @@ func NewConn(c net.Conn, id ConnID, side Side, sink Sink) *Conn {
 func (e *Event) describe(c net.Conn) {
 	local, remote := c.LocalAddr(), c.RemoteAddr()
 	e.Network = networkOf(c, local)
-	e.Local, e.Remote = addrPort(local), addrPort(remote)
+	e.Local, e.Remote = AddrPort(local), AddrPort(remote)
 	if e.Network == "unix" {
 		e.Path = unixPath(local, remote)
 	}
@@ -97,8 +97,9 @@ func networkOf(c net.Conn, local net.Addr) string {
 	return local.Network()
 }
 
-// addrPort returns the address and port of a, 4-in-6 unmapped; zero if it has none.
-func addrPort(a net.Addr) netip.AddrPort {
+// AddrPort returns the IP address and the port of a, an IPv4 address mapped into IPv6
+// as IPv4. It is not valid (zero) if a has none: a Unix socket's, or nil.
+func AddrPort(a net.Addr) netip.AddrPort {
 	with, ok := a.(interface{ AddrPort() netip.AddrPort })
 	if !ok {
 		return netip.AddrPort{}
@@ -292,18 +293,31 @@ func (c *Conn) ended() {
 // own Close.
 func (c *Conn) failed(err error) {
 	var timeout net.Error
-	reason := EndFault
+	reason := EndOf(err)
 	switch {
 	case errors.Is(err, net.ErrClosed), errors.Is(err, io.ErrClosedPipe), errors.Is(err, os.ErrDeadlineExceeded):
 		return
-	case isOneOf(err, resetErrnos):
-		reason = EndReset
-	case isOneOf(err, vanishedErrnos):
-		reason = EndVanished
-	case errors.As(err, &timeout) && timeout.Timeout():
+	case reason == EndFault && errors.As(err, &timeout) && timeout.Timeout():
 		return
 	}
 	c.endFor(reason, err)
+}
+
+// EndOf returns how a connection ended whose I/O the system failed with err: EndReset,
+// EndVanished, or EndFault for what says nothing about the peer.
+//
+// A peer has vanished when keepalive or TCP_USER_TIMEOUT found that it no longer
+// answers. Linux then reports what the network had last said about it, if it had said
+// anything, in place of ETIMEDOUT (icmp(7)): no route to it, its host is down, a
+// protocol error on the way.
+func EndOf(err error) string {
+	switch {
+	case isOneOf(err, resetErrnos):
+		return EndReset
+	case isOneOf(err, vanishedErrnos):
+		return EndVanished
+	}
+	return EndFault
 }
 
 // endFor notes how the connection ended: the first reason counts.
@@ -368,4 +382,27 @@ func (c *Conn) howEnded() (reason string, fault error) {
 		return EndPeer, nil
 	}
 	return EndHere, nil
+}
+
+// WriteFrom writes all that src has, by the ReadFrom of the connection below where it
+// has one, which for a [*net.TCPConn] and a file copies inside the kernel (sendfile(2)).
+// To the sums and the sink it is one Write, so src should be a piece of what there is to
+// send: an [io.LimitedReader].
+//
+// It is no io.ReaderFrom, so that io.Copy goes on to write what it copies piece by piece.
+func (c *Conn) WriteFrom(src io.Reader) (int64, error) {
+	if !c.enter() {
+		n, err := io.Copy(c.Conn, src)
+		c.out.Add(n)
+		return n, err
+	}
+	defer c.leave()
+	began := c.clock(&c.wrote)
+	n, err := io.Copy(c.Conn, src)
+	c.out.Add(n)
+	c.moved(Write, &c.wrote, began, int(n), err)
+	if err != nil {
+		c.failed(err)
+	}
+	return n, err
 }

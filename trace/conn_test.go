@@ -134,6 +134,21 @@ func (s script) Close() error {
 func (s script) LocalAddr() net.Addr  { return nil }
 func (s script) RemoteAddr() net.Addr { return nil }
 
+func TestAddrPort(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		addr net.Addr
+		want string
+	}{
+		{&net.TCPAddr{IP: net.ParseIP("::ffff:192.0.2.1"), Port: 7}, "192.0.2.1:7"},
+		{&net.UDPAddr{IP: net.ParseIP("fe80::1"), Port: 7, Zone: "eth0"}, "[fe80::1%eth0]:7"},
+		{&net.UnixAddr{Name: "/run/s", Net: "unix"}, "invalid AddrPort"},
+		{nil, "invalid AddrPort"},
+	} {
+		check(t, "address", trace.AddrPort(c.addr).String(), c.want)
+	}
+}
+
 type brief struct{ error } // a net.Error that is a timeout, and no deadline
 
 func (brief) Timeout() bool   { return true }

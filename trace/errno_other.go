@@ -5,7 +5,9 @@ package trace
 import "syscall"
 
 // The errors of a connection that the peer has reset, or left without reading.
-var resetErrnos = []syscall.Errno{syscall.ECONNRESET, syscall.EPIPE, syscall.ECONNABORTED}
+var resetErrnos = []syscall.Errno{syscall.ECONNRESET, syscall.EPIPE, syscall.ECONNABORTED, syscall.ENOTCONN}
 
 // The errors of a connection whose peer no longer answers.
-var vanishedErrnos = []syscall.Errno{syscall.ETIMEDOUT, syscall.EHOSTUNREACH, syscall.ENETUNREACH}
+var vanishedErrnos = []syscall.Errno{
+	syscall.ETIMEDOUT, syscall.EHOSTUNREACH, syscall.ENETUNREACH, syscall.EHOSTDOWN, syscall.ENETDOWN, errnoNoNet, syscall.EPROTO,
+}

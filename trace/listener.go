@@ -44,7 +44,7 @@ func (l *listener) failed(began time.Time, err error) {
 	now := time.Now()
 	e := Event{Op: Accept, Side: Server, Time: now, Took: now.Sub(began), Err: err}
 	if a := l.Addr(); a != nil {
-		e.Network, e.Local = a.Network(), addrPort(a)
+		e.Network, e.Local = a.Network(), AddrPort(a)
 		e.Path = unixPath(a)
 	}
 	l.sink.Emit(&e)

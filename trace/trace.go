@@ -143,7 +143,7 @@ type Event struct {
 	Time    time.Time     // when the call returned; wall and monotonic clock
 	Took    time.Duration // how long the call took; 0: not measured
 	FD      int           // socket descriptor; 0: not known
-	Network string        // "tcp", "tls", "unix", "udp"
+	Network string        // "tcp", "tls", "unix", "udp"; "pipe" for two streams
 	Service string        // server: the service's name
 	Local   netip.AddrPort
 	Remote  netip.AddrPort

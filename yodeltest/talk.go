@@ -175,6 +175,25 @@ func (k *Talk) WantHeard(why string, want ...int) {
 	k.heard = nil
 }
 
+// WantReceiving checks whether the session has said that it takes a message piece by
+// piece ([yodel.Out.Receiving]).
+func (k *Talk) WantReceiving(why string, want bool) {
+	k.t.Helper()
+	k.run()
+	if got := k.out.IsReceiving(); got != want {
+		k.t.Errorf("%s: receiving is %v, want %v", why, got, want)
+	}
+}
+
+// Close ends the connection as an engine does that cuts it: the session is told, if it
+// is a [yodel.Closer], and no more than that. Nothing else may be done with k then.
+func (k *Talk) Close() {
+	if c, ok := k.sess.(yodel.Closer); ok {
+		c.Closed()
+	}
+	k.sess = nil
+}
+
 // Drain reads n bytes as a slow peer does, and returns them; fewer if the session
 // has no more to say for now. Output that has not been drained stays pending.
 func (k *Talk) Drain(n int) string {

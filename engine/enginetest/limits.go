@@ -33,6 +33,27 @@ func trySlowMessage(k *kit, t *testing.T) {
 	s.wantNoLog("it is the peer's")
 }
 
+// trySlowBody: a message that the session takes in pieces must come at the least rate.
+func trySlowBody(k *kit, t *testing.T) {
+	s := k.serve(t, "dialogue", engine.Config{MinRate: 10_000, MinRateAfter: 100 * time.Millisecond})
+	c := s.dial()
+	c.ask("a whole message is answered", "take 5\nhello", "220 hello\n250 taken\n")
+	c.send("take 1000000\n")
+	pace := time.NewTicker(10 * time.Millisecond)
+	defer pace.Stop()
+	for from := time.Now(); ; <-pace.C {
+		if _, err := c.Write([]byte("x")); err != nil {
+			break
+		}
+		if time.Since(from) > patience {
+			t.Fatal("a message that takes for ever is waited for")
+		}
+	}
+	s.awaitEnds("it came too slowly", 1, engine.SlowMessage)
+	s.dial().want("others are served", "220 hello\n")
+	s.wantNoLog("it is the peer's")
+}
+
 // tryPerson: who says nothing, or waits between messages, is not cut.
 func tryPerson(k *kit, t *testing.T) {
 	s := k.serve(t, "dialogue", engine.Config{HeaderTimeout: 30 * time.Millisecond})
@@ -175,6 +196,18 @@ func tryPanic(k *kit, t *testing.T) {
 	s.dial().wantGone("its connection ends")
 	s.awaitEnds("and is counted", 1, engine.Panic)
 	s.wantPanicLog("no session for you")
+}
+
+// tryPanicAtEnd: a session that wants to know of its connection's end is told, however
+// that ends, and if it panics then, that is seen.
+func tryPanicAtEnd(k *kit, t *testing.T) {
+	s := k.serve(t, "dialogue", engine.Config{})
+	c := s.dial()
+	c.ask("it is served", "later ouch\nhello you\n", "220 hello\n250 hello you\n")
+	c.Close()
+	s.awaitEnds("and is counted", 1, engine.Panic)
+	s.wantPanicLog("ouch")
+	s.dial().want("others are served", "220 hello\n")
 }
 
 func (s *server) wantPanicLog(value string) {

@@ -28,6 +28,7 @@ var rows = []row{
 
 	// Limits, and what peers do.
 	{"A1 slow message", 0, trySlowMessage},
+	{"A1 slow message that is taken in pieces", 0, trySlowBody},
 	{"A1 a person who waits is not cut", 0, tryPerson},
 	{"A1 idle", 0, tryIdle},
 	{"A5 slow reader is not buffered, and cut", 0, trySlowReader},
@@ -38,6 +39,7 @@ var rows = []row{
 	{"A6 reset storm", 0, tryResetStorm},
 	{"A7 long message", 0, tryLongMessage},
 	{"A9 panic", 0, tryPanic},
+	{"A9 a session is told of its end, and panics", 0, tryPanicAtEnd},
 	{"A12 hostile text", 0, tryHostileText},
 
 	// The defaults, to the millisecond.
@@ -62,6 +64,7 @@ var rows = []row{
 	// Shutdown.
 	{"Shutdown drains", 0, tryDrain},
 	{"Shutdown waits for a message", 0, tryDrainMessage},
+	{"Shutdown waits for a message that is taken in pieces", 0, tryDrainBody},
 	{"Shutdown, then Close, of a busy connection", 0, tryShutdownBusy},
 	{"Shutdown of nobody", 0, tryNobody},
 	{"Close waits for all", 0, tryClose},

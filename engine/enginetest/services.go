@@ -55,8 +55,10 @@ func (dialogue) Open(yodel.Peer) yodel.Session {
 type talk struct {
 	lines rio.Lines
 	name  string // whom it talks to; "" before hello
+	take  int    // bytes of the present message that are still to come
 	ticks int    // still to come
 	every time.Duration
+	later string // what to panic with at the end
 }
 
 func (s *talk) Step(in yodel.Input, out *yodel.Out) (used int, err error) {
@@ -68,6 +70,10 @@ func (s *talk) Step(in yodel.Input, out *yodel.Out) (used int, err error) {
 		return 0, nil
 	}
 	for out.Room() > 0 {
+		used += s.taken(in.Data[used:], out)
+		if s.take > 0 && in.Kind != yodel.EOF {
+			return used, nil
+		}
 		line, n, err := s.lines.Next(in.Data[used:], in.Kind == yodel.EOF)
 		used += n
 		switch {
@@ -94,10 +100,12 @@ type verb struct {
 var verbs = map[string]verb{
 	"hello":   {false, (*talk).hello},
 	"say":     {false, (*talk).say},
+	"take":    {false, (*talk).startTake},
 	"ticks":   {false, (*talk).startTicks},
 	"mistake": {false, (*talk).mistake},
 	"fault":   {false, (*talk).fault},
 	"panic":   {false, (*talk).panic},
+	"later":   {false, (*talk).panicLater},
 	"quit":    {true, (*talk).quit},
 }
 
@@ -128,6 +136,23 @@ func (s *talk) say(n string, _ time.Time, out *yodel.Out) error {
 	return nil
 }
 
+// startTake begins a message of so many bytes, which is taken as it comes.
+func (s *talk) startTake(n string, _ time.Time, out *yodel.Out) error {
+	s.take, _ = strconv.Atoi(n)
+	out.Receiving(s.take > 0)
+	return nil
+}
+
+// taken takes what there is of that message, and answers when it is whole.
+func (s *talk) taken(data []byte, out *yodel.Out) int {
+	n := min(s.take, len(data))
+	if s.take -= n; n > 0 && s.take == 0 {
+		out.Receiving(false)
+		out.WriteString("250 taken\n")
+	}
+	return n
+}
+
 // startTicks begins N ticks, one every MS milliseconds; each is answered.
 func (s *talk) startTicks(arg string, now time.Time, out *yodel.Out) error {
 	var ms int
@@ -152,6 +177,19 @@ func (s *talk) mistake(text string, _ time.Time, out *yodel.Out) error {
 func (s *talk) fault(text string, _ time.Time, _ *yodel.Out) error { return errors.New(text) }
 
 func (s *talk) panic(text string, _ time.Time, _ *yodel.Out) error { panic(text) }
+
+// panicLater panics when the connection is gone.
+func (s *talk) panicLater(text string, _ time.Time, _ *yodel.Out) error {
+	s.later = text
+	return nil
+}
+
+// Closed implements yodel.Closer.
+func (s *talk) Closed() {
+	if s.later != "" {
+		panic(s.later)
+	}
+}
 
 func (s *talk) quit(_ string, _ time.Time, out *yodel.Out) error {
 	fmt.Fprintf(out, "221 bye %s\n", s.name)

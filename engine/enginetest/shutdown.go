@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"slices"
 	"testing"
 	"time"
 
@@ -61,6 +62,21 @@ func tryDrainMessage(k *kit, t *testing.T) {
 	wantErr(t, "Shutdown again", <-s.shutdown(patience), nil)
 }
 
+// tryDrainBody: the same where the session has taken what was there of it.
+func tryDrainBody(k *kit, t *testing.T) {
+	s := k.serve(t, "dialogue", engine.Config{Quiet: 10 * time.Millisecond})
+	c := s.dial()
+	c.ask("it is served", "take 1\nxtake 8\nhalf", "220 hello\n250 taken\n")
+	s.events.await(t, "half a message is read", func(list []trace.Event) bool { return list[len(list)-1].In == 19 })
+	if err := <-s.shutdown(50 * time.Millisecond); !errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("Shutdown returned %v with a message under way", err)
+	}
+	c.ask("the other half", "half", "250 taken\n")
+	c.wantEnd("and then the end")
+	c.Close()
+	wantErr(t, "Shutdown again", <-s.shutdown(patience), nil)
+}
+
 // tryShutdownBusy: under Shutdown nobody new is served, and a conversation under way
 // goes on until Close cuts it.
 func tryShutdownBusy(k *kit, t *testing.T) {
@@ -102,7 +118,9 @@ func tryClose(k *kit, t *testing.T) {
 	for _, line := range busy {
 		c := s.dial()
 		c.ask("it is served", line, "220 hello\n")
-		s.events.await(t, "the line is read", func(list []trace.Event) bool { return list[len(list)-1].In == int64(len(line)) })
+		s.events.await(t, "the line is read", func(list []trace.Event) bool {
+			return slices.ContainsFunc(list, func(e trace.Event) bool { return e.In == int64(len(line)) })
+		})
 	}
 	s.Close()
 	if list, _ := s.events.look(); count(list, trace.Close, engine.Cut.String()) != len(busy) {

@@ -51,7 +51,7 @@ func Main(make Make) {
 // beChild serves the one connection.
 func beChild(make Make, control *os.File, r *reporter) error {
 	socket := os.NewFile(socketFD, "socket")
-	nc, err := net.FileConn(socket)
+	nc, err := connOf(socket)
 	if err != nil {
 		return err
 	}
@@ -112,30 +112,20 @@ func (n *named) CloseWrite() error { return n.Conn.(interface{ CloseWrite() erro
 
 // serveOne serves nc with an engine of its own, and obeys what the parent says.
 func serveOne(nc net.Conn, svc any, cfg *engine.Config, words *bufio.Reader, r *reporter) error {
-	taken, done := make(chan struct{}), make(chan struct{})
+	var eng *engine.Blocking
 	eng, err := engine.NewBlocking(svc, cfg, func(serve func()) {
-		close(taken)
-		go func() {
-			serve()
-			close(done)
-		}()
+		go obey(eng, words) // not before: what is refused has no last event
+		serve()
 	})
 	if err != nil {
 		return err
 	}
 	stopReports := r.every(reportTime, eng)
-	served := make(chan error, 1)
-	go func() { served <- eng.Serve(engine.Single(nc)) }()
-	select {
-	case <-taken:
-		go obey(eng, words) // not before: what is refused has no last event
-		<-done
-	case err = <-served: // it was not served
-	}
+	err = eng.Serve(engine.Single(nc))
 	eng.Close()
 	stopReports()
-	if errors.Is(err, engine.ErrClosed) {
-		err = nil
+	if errors.Is(err, engine.ErrClosed) || errors.Is(err, net.ErrClosed) {
+		return nil
 	}
 	return err
 }

@@ -77,7 +77,7 @@ func (p *parent) serve(h *engine.Handed) trace.Event {
 	if p.introduced() {
 		<-p.turn
 	}
-	c := &child{p: p, h: h, began: time.Now(), shook: func() {}}
+	c := &child{p: p, h: h, began: time.Now(), shook: func() {}, dying: rio.Head{Max: 4000}}
 	if p.cfg.TLS != nil && !c.admitHandshake() {
 		p.turn.put()
 		h.Conn.Close()
@@ -137,7 +137,7 @@ type child struct {
 	reports *rio.Reader
 	last    trace.Event
 	sums    engine.Stats // as reported
-	dying   firstWords   // what it says when the runtime gives up
+	dying   rio.Head     // what it says when the runtime gives up
 	ending  sync.Once
 	shook   func() // gives up its place among the handshakes
 }
@@ -185,7 +185,7 @@ func (c *child) lost(err error) trace.Event {
 		err = errors.New("the child ended: " + c.cmd.ProcessState.String())
 	}
 	c.p.log().Warn("connection lost with its process", "conn", c.h.ID, "service", c.p.cfg.Service,
-		"error", err, "stderr", escape.String(string(c.dying)))
+		"error", err, "stderr", escape.String(c.dying.String()))
 	return c.failed(engine.Fault, err)
 }
 
@@ -381,13 +381,3 @@ func (c *child) end() {
 // exitGrace is how long a child may take to exit when it has nothing more to report,
 // or was told to end at once.
 const exitGrace = 2 * time.Second
-
-// firstWords keeps the beginning of what is written to it.
-type firstWords []byte
-
-// Write implements io.Writer; it never fails.
-func (w *firstWords) Write(p []byte) (int, error) {
-	const most = 4000
-	*w = append(*w, p[:min(len(p), most-min(len(*w), most))]...)
-	return len(p), nil
-}

@@ -408,3 +408,9 @@ func TestConformance(t *testing.T) {
 		return New(svc, cfg, nil)
 	}, enginetest.Traits{SocketsOnly: true, ShortConns: 2000, RaceConns: 200})
 }
+
+func TestProbe(t *testing.T) {
+	if err := Probe(); err != nil {
+		t.Error(err)
+	}
+}

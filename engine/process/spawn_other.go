@@ -21,6 +21,8 @@ func controlPipe() (ours net.Conn, theirs *os.File, err error) { return nil, nil
 
 func (c *child) kill() { c.cmd.Process.Kill() }
 
+func connOf(*os.File) (net.Conn, error) { return nil, supported() }
+
 func keepFromChildren(...int) {}
 
 var lacks []error

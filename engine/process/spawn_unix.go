@@ -68,6 +68,36 @@ func socketpair() (fds [2]int, err error) {
 	return fds, err
 }
 
+// option is an option of a socket whose value is an int.
+type option struct{ level, name int }
+
+// connOf returns the connection of a socket, with the options that it had: package net
+// would set some to what it takes for right.
+func connOf(socket *os.File) (net.Conn, error) {
+	raw, err := socket.SyscallConn()
+	if err != nil {
+		return nil, err
+	}
+	had := make(map[option]int)
+	raw.Control(func(fd uintptr) {
+		for _, o := range kept {
+			if v, err := unix.GetsockoptInt(int(fd), o.level, o.name); err == nil { // a Unix socket has none
+				had[o] = v
+			}
+		}
+	})
+	nc, err := net.FileConn(socket)
+	if err != nil {
+		return nil, err
+	}
+	raw.Control(func(fd uintptr) { // the options are the socket's, not the descriptor's
+		for o, v := range had {
+			unix.SetsockoptInt(int(fd), o.level, o.name, v)
+		}
+	})
+	return nc, nil
+}
+
 // keepFromChildren keeps descriptors from the processes that this one starts.
 func keepFromChildren(fds ...int) {
 	for _, fd := range fds {

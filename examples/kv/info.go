@@ -19,6 +19,9 @@ func infoSections() []section {
 		{"server", func(*store) string {
 			return "server_name:kv\r\nredis_mode:standalone\r\n"
 		}},
+		{"clients", func(st *store) string {
+			return fmt.Sprintf("connected_clients:%d\r\n", st.stats.clients)
+		}},
 		{"memory", func(st *store) string {
 			return fmt.Sprintf("used_memory:%d\r\nmaxmemory:%d\r\nmaxmemory_policy:noeviction\r\n",
 				st.used, st.limits.maxBytes)

@@ -40,8 +40,7 @@ type parser struct {
 	maxValue   int // of a word, in bytes
 	gatherOver int
 
-	size     int   // of the last command, in bytes as it came
-	gathered int64 // bytes of commands gathered so far: it only grows
+	size int // of the last command, in bytes as it came
 
 	words [][]byte
 	text  []byte // of the words of an inline command
@@ -146,7 +145,6 @@ func (p *parser) gather(data []byte) (words [][]byte, used int, err error) {
 		used += n
 	}
 	p.size += used
-	p.gathered += int64(used)
 	if p.left > 0 {
 		return nil, used, nil
 	}

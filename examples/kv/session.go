@@ -22,6 +22,7 @@ func (s *service) Open(yodel.Peer) yodel.Session {
 	s.store.mu.Lock()
 	defer s.store.mu.Unlock()
 	s.store.stats.connections++
+	s.store.stats.clients++
 	return &session{service: s, parser: newParser(s.store.limits.maxValue)}
 }
 
@@ -32,17 +33,24 @@ const commandsPerStep = 128
 type session struct {
 	*service
 	parser parser
-	pace   pace
 
 	// rest is what is still to be sent of a large value, the store's memory, which is
 	// never written again. It is sent as there is room, and no command is obeyed before.
 	rest []byte
 }
 
+// Closed implements yodel.Closer.
+func (s *session) Closed() {
+	s.store.mu.Lock()
+	defer s.store.mu.Unlock()
+	s.store.stats.clients--
+}
+
 // Step implements yodel.Session. It obeys the commands that are there, as long as there
 // is room for replies.
 func (s *session) Step(in yodel.Input, out *yodel.Out) (used int, err error) {
 	defer s.parser.forget()
+	defer func() { out.Receiving(s.parser.gathering()) }()
 	s.sendRest(out)
 	for range commandsPerStep {
 		if out.Room() == 0 {
@@ -107,11 +115,8 @@ func refuse(err error, out *yodel.Out) error {
 
 // wait ends a Step that has obeyed all whole commands.
 func (s *session) wait(in yodel.Input, out *yodel.Out) error {
-	switch {
-	case in.Kind == yodel.EOF:
+	if in.Kind == yodel.EOF {
 		return io.EOF
-	case s.pace.tooSlow(&s.parser, in, out):
-		return refuse(errSlow, out)
 	}
 	return nil
 }
@@ -126,48 +131,5 @@ func (s *session) sendRest(out *yodel.Out) {
 	if s.rest = s.rest[n:]; len(s.rest) == 0 {
 		s.rest = nil
 		out.WriteString("\r\n")
-	}
-}
-
-// A command that is being gathered must come at 500 bytes a second, measured over 10
-// seconds. Of a shorter one, which is left with the engine, that sees to it.
-const (
-	paceWindow = 10 * time.Second
-	paceBytes  = 500 * 10
-)
-
-const errSlow = protocolError("the command came too slowly")
-
-// pace watches how fast commands that are being gathered come in.
-type pace struct {
-	running bool
-	seen    int64 // parser.gathered when the present window began
-}
-
-// tooSlow reports whether a window has passed in which too little came.
-func (w *pace) tooSlow(p *parser, in yodel.Input, out *yodel.Out) bool {
-	switch {
-	case !p.gathering():
-		w.stop(out)
-	case !w.running, in.Kind == yodel.Room:
-		w.begin(p, in, out)
-	case in.Kind != yodel.Tick:
-	case out.Len() > 0, p.gathered-w.seen >= paceBytes: // who is not read from can't send
-		w.begin(p, in, out)
-	default:
-		return true
-	}
-	return false
-}
-
-func (w *pace) begin(p *parser, in yodel.Input, out *yodel.Out) {
-	w.running, w.seen = true, p.gathered
-	out.WakeAt(in.Now.Add(paceWindow))
-}
-
-func (w *pace) stop(out *yodel.Out) {
-	if w.running {
-		w.running = false
-		out.WakeAt(time.Time{})
 	}
 }

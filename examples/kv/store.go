@@ -45,6 +45,7 @@ type store struct {
 // stats are the sums that INFO shows.
 type stats struct {
 	connections, commands, hits, misses, expired int64
+	clients                                      int64 // connected now
 }
 
 func newStore(l limits) *store {
