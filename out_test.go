@@ -140,6 +140,9 @@ func TestNames(t *testing.T) {
 	}
 	tcp := yodel.Peer{Network: "tcp", Remote: netip.MustParseAddrPort("[2001:db8::1]:7")}
 	unix := yodel.Peer{Network: "unix", Path: "/run/x"}
+	if pipe := (yodel.Peer{Network: "pipe"}); pipe.String() != "pipe" {
+		t.Errorf("%v", pipe)
+	}
 	if tcp.String() != "[2001:db8::1]:7" || unix.String() != "unix:/run/x" {
 		t.Errorf("%s, %s", tcp, unix)
 	}

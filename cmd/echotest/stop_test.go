@@ -107,7 +107,7 @@ func TestPortIsTaken(t *testing.T) {
 	t.Parallel()
 	s := serve(t, iterative)
 	got := run(t, command(t, program(t, concurrent), fmt.Sprint(s.port)), "")
-	want := result{"", fmt.Sprintf("echoserver: listen on :%d: address already in use; another program listens there: `ss -ltnp sport = :%d` shows which, or choose another port\n", s.port, s.port), 1}
+	want := result{"", fmt.Sprintf("echoserver: listen on :%d: bind: address already in use; another program listens there: `ss -ltnp sport = :%d` shows which, or choose another port\n", s.port, s.port), 1}
 	if got != want {
 		t.Errorf("got  %+v\nwant %+v", got, want)
 	}

@@ -28,12 +28,9 @@ type admin struct {
 // newAdmin listens at addr, which must be on this host: it shows more than strangers
 // should see.
 func newAdmin(ctx context.Context, addr string, metrics prometheus.Collector) (*admin, error) {
-	at, err := sock.ParseAddress(addr)
+	at, err := adminAddress(addr)
 	if err != nil {
-		return nil, usagef("--admin: %w", err)
-	}
-	if !at.Loopback() || at.Network != "tcp" && at.Network != "unix" {
-		return nil, usagef("--admin %s: it shows what strangers should not see; give a loopback address, as 127.0.0.1:15214, or unix:PATH", addr)
+		return nil, err
 	}
 	registry := prometheus.NewRegistry()
 	if err := registry.Register(metrics); err != nil {
@@ -46,6 +43,18 @@ func newAdmin(ctx context.Context, addr string, metrics prometheus.Collector) (*
 	}
 	a.http = &http.Server{Handler: a.routes(registry), ReadHeaderTimeout: 10 * time.Second, IdleTimeout: time.Minute}
 	return a, nil
+}
+
+// adminAddress parses --admin.
+func adminAddress(addr string) (sock.Address, error) {
+	at, err := sock.ParseAddress(addr)
+	if err != nil {
+		return at, usagef("--admin: %w", err)
+	}
+	if !at.Loopback() || at.Network != "tcp" && at.Network != "unix" {
+		return at, usagef("--admin %s: it shows what strangers should not see; give a loopback address, as 127.0.0.1:15214, or unix:PATH", addr)
+	}
+	return at, nil
 }
 
 func (a *admin) routes(registry *prometheus.Registry) http.Handler {

@@ -33,6 +33,7 @@ type callFlags struct {
 	pin, serverName        string
 	insecure               bool
 	source                 string
+	proxy, proxySource     string
 	v4, v6                 bool
 	trace, history         string
 	eachCall               bool
@@ -65,7 +66,7 @@ PORT is a number or a name from /etc/services.`,
 		},
 	}
 	f.bind(cmd.Flags())
-	advanced(cmd, "quiet", "wait", "insecure", "server-name", "source", "ipv4", "ipv6", "history", "no-history", "each-call")
+	advanced(cmd, "quiet", "wait", "insecure", "server-name", "source", "proxy", "proxy-source", "ipv4", "ipv6", "history", "no-history", "each-call")
 	cmd.MarkFlagsMutuallyExclusive("prompt", "verify", "expect", "connect-only")
 	cmd.MarkFlagsMutuallyExclusive("ipv4", "ipv6")
 	cmd.MarkFlagsMutuallyExclusive("pin", "insecure")
@@ -90,6 +91,9 @@ func (f *callFlags) bind(fs *pflag.FlagSet) {
 	fs.BoolVar(&f.insecure, "insecure", false, "tls: accept any certificate")
 	fs.StringVar(&f.serverName, "server-name", "", "tls: the `name` to ask for and to find in the certificate")
 	fs.StringVar(&f.source, "source", "", "the `address` to call from")
+	fs.StringVar(&f.proxy, "proxy", "", "send a PROXY header before all else, as a proxy does: `version` v1, or v2 by itself")
+	fs.Lookup("proxy").NoOptDefVal = "v2"
+	fs.StringVar(&f.proxySource, "proxy-source", "", "with --proxy: the `address` and port of the client it tells of (default: our own)")
 	fs.BoolVarP(&f.v4, "ipv4", "4", false, "use IPv4 only")
 	fs.BoolVarP(&f.v6, "ipv6", "6", false, "use IPv6 only")
 	fs.StringVar(&f.history, "history", "", "keep typed lines in this `file` (default: in the state directory)")
@@ -152,11 +156,18 @@ type calling struct {
 	show   *rawWriter // what --json, --hex and --time show
 	shown  call.View  // nil: none, or not made yet
 	script *call.Script
+	typed  *call.History // what was typed before; nil: nobody types
 }
 
 func (c *calling) checkFlags() error {
 	if c.upper && !c.verify {
 		return usagef("--upper says how --verify compares: give both")
+	}
+	if c.tty != nil && !c.verify && !c.connectOnly && c.expect == "" {
+		var err error
+		if c.typed, err = c.openHistory(); err != nil {
+			return usagef("--%w", err)
+		}
 	}
 	if c.expect == "" {
 		return nil
@@ -216,6 +227,9 @@ func (c *calling) options() (*sock.Options, func() error, error) {
 			return nil, nil, usagef("--source %q: write an IP address of this host", c.source)
 		}
 		opts.Source = addr
+	}
+	if err := c.setProxy(opts); err != nil {
+		return nil, nil, err
 	}
 	var err error
 	if opts.TLS, err = c.tlsConfig(); err != nil {

@@ -34,12 +34,30 @@ func (c *certificate) reload() error {
 	if c.certFile == "" {
 		return nil
 	}
-	read, err := tls.LoadX509KeyPair(c.certFile, c.keyFile)
+	read, err := c.read()
 	if err != nil {
-		return fmt.Errorf("--tls-cert %s, --tls-key %s: %w", c.certFile, c.keyFile, err)
+		return err
 	}
 	c.now.Store(&read)
 	return nil
+}
+
+// read returns what is in the files.
+func (c *certificate) read() (tls.Certificate, error) {
+	read, err := tls.LoadX509KeyPair(c.certFile, c.keyFile)
+	if err != nil {
+		err = fmt.Errorf("--tls-cert %s, --tls-key %s: %w", c.certFile, c.keyFile, err)
+	}
+	return read, err
+}
+
+// readable returns nil if a reload could succeed as things are.
+func (c *certificate) readable() error {
+	if c.certFile == "" {
+		return nil
+	}
+	_, err := c.read()
+	return err
 }
 
 func (c *certificate) fingerprint() string { return sock.Fingerprint(c.now.Load().Certificate[0]) }

@@ -12,13 +12,14 @@ import (
 	"syscall"
 	"time"
 
+	"yodel/rio"
 	"yodel/sock"
 )
 
 // child is a "yodel serve" that runs as a process of its own.
 type child struct {
 	cmd    *exec.Cmd
-	errOut *firstWords
+	errOut rio.Head     // its first words
 	at     sock.Address // of its first service
 }
 
@@ -28,8 +29,8 @@ func startServe(ctx context.Context, args ...string) (*child, error) {
 	if err != nil {
 		return nil, err
 	}
-	c := &child{cmd: exec.CommandContext(ctx, self, append([]string{"serve", "--json"}, args...)...), errOut: &firstWords{}}
-	c.cmd.Stderr = c.errOut
+	c := &child{cmd: exec.CommandContext(ctx, self, append([]string{"serve", "--json"}, args...)...), errOut: rio.Head{Max: 2000}}
+	c.cmd.Stderr = &c.errOut
 	c.cmd.WaitDelay = time.Second
 	out, err := c.cmd.StdoutPipe()
 	if err != nil {
@@ -41,7 +42,7 @@ func startServe(ctx context.Context, args ...string) (*child, error) {
 	if err := c.listens(out); err != nil {
 		c.cmd.Process.Kill()
 		c.cmd.Wait()
-		return nil, fmt.Errorf("yodel serve did not start: %w: %s", err, c.errOut.text)
+		return nil, fmt.Errorf("yodel serve did not start: %w: %s", err, &c.errOut)
 	}
 	go io.Copy(io.Discard, out) // its other lines: the pipe must not fill
 	return c, nil
@@ -68,16 +69,7 @@ func (c *child) stop() error {
 	err := c.cmd.Wait()
 	var exit *exec.ExitError
 	if errors.As(err, &exit) && exit.ExitCode() != -1 {
-		return fmt.Errorf("yodel serve ended with status %d: %s", exit.ExitCode(), c.errOut.text)
+		return fmt.Errorf("yodel serve ended with status %d: %s", exit.ExitCode(), &c.errOut)
 	}
 	return nil
-}
-
-// firstWords keeps the beginning of what is written to it.
-type firstWords struct{ text []byte }
-
-// Write implements io.Writer; it never fails.
-func (w *firstWords) Write(p []byte) (int, error) {
-	w.text = append(w.text, p[:min(len(p), 2000-min(len(w.text), 2000))]...)
-	return len(p), nil
 }

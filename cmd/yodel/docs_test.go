@@ -137,6 +137,7 @@ func TestJSONIsDocumented(t *testing.T) {
 		{"--verify", srv.address(3)},
 		{"--verify", srv.address(0)}, // it is upper, and so it is wrong
 		{"--source=127.0.0.9", srv.address(0)},
+		{"--proxy=v1", "--trace", filepath.Join(dir, "proxied"), srv.address(0)},
 		{"127.0.0.1", refusedPort(t)},
 		{"nosuch.invalid", "7"},
 	} {
@@ -157,6 +158,8 @@ func TestJSONIsDocumented(t *testing.T) {
 	want("name", s.check(t, runYodel(t, "", "name", "--json", "localhost", "::1", "domain").out, "name"), "name")
 	want("server", s.check(t, readFile(t, serverTrace), "Traces"), "trace", "socket", "bind", "listen", "accept",
 		"handshake", "read", "write", "message", "eof", "refuse", "close", "note")
+	want("proxied", s.check(t, readFile(t, filepath.Join(dir, "proxied")), "Traces"), "note")
+	want("check-config", s.check(t, runYodel(t, "", "serve", "--check-config", "--json", "echo@tls://:7", "echo@unix:/x").out, "serve"), "would-listen")
 	want("client", s.check(t, readFile(t, clientTrace), "Traces"), "trace", "resolve", "socket", "connect",
 		"read", "write", "shutdown", "eof", "close")
 }
@@ -183,6 +186,7 @@ func TestJSONDocumentIsComplete(t *testing.T) {
 		}
 	}
 	same("listening", fieldNames(s, "serve/listening"), tags(reflect.TypeFor[listening](), ""))
+	same("engine", fieldNames(s, "engines/engine"), tags(reflect.TypeFor[engineLine](), ""))
 	same("name", fieldNames(s, "name/name"), tags(reflect.TypeFor[answer](), ""))
 	same("types of traces", typesOf(s, "Traces"), constants(t, "../../trace/trace.go", "Op"))
 	same("types of call", typesOf(s, "call"), constants(t, "../../call/event.go", "EventType"))

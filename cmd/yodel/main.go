@@ -8,14 +8,17 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
 
 	"yodel/call"
+	"yodel/engine/process"
 )
 
 func main() {
+	process.Main(makeInChild) // a child of the process engine does nothing else
 	os.Exit(run(context.Background(), os.Args[1:], std{os.Stdin, os.Stdout, os.Stderr}))
 }
 
@@ -28,6 +31,9 @@ type std struct {
 
 // run runs one command line and returns the exit status.
 func run(ctx context.Context, args []string, io std) int {
+	if slices.Contains(args, "--inetd") {
+		hush(io) // or the peer would be told what is wrong with the flags
+	}
 	root := newRoot(io)
 	root.SetArgs(args)
 	err := root.ExecuteContext(ctx)
@@ -92,7 +98,7 @@ func newRoot(io std) *cobra.Command {
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{err} })
 	root.PersistentFlags().Bool("help-all", false, "show all flags")
 	root.AddCommand(
-		newServe(io), newCall(io), newName(io), newDemo(io), newVersion(io), newMan(io),
+		newServe(io), newCall(io), newName(io), newEngines(io), newWatch(io), newDemo(io), newVersion(io), newMan(io),
 	)
 	strictHelp(root)
 	setHelp(root)

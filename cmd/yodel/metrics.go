@@ -50,7 +50,7 @@ func (m serverMetrics) Collect(ch chan<- prometheus.Metric) {
 	sums := make(map[[2]string]engine.Stats)
 	for _, sv := range m.served {
 		key := [2]string{sv.plan.row.name, sv.at.Network}
-		sums[key] = add(sums[key], sv.Stats())
+		sums[key] = sums[key].Add(sv.Stats())
 	}
 	for key, s := range sums {
 		collect(ch, s, key[0], key[1])
@@ -89,33 +89,6 @@ func collect(ch chan<- prometheus.Metric, s engine.Stats, service, transport str
 		is(metricEnded, n, how.String())
 	}
 	ch <- prometheus.MustNewConstMetric(metricActive, prometheus.GaugeValue, float64(s.Active), service, transport)
-}
-
-// add returns the sums of a and b.
-func add(a, b engine.Stats) engine.Stats {
-	a.Accepted += b.Accepted
-	a.Active += b.Active
-	a.BytesIn += b.BytesIn
-	a.BytesOut += b.BytesOut
-	a.Messages += b.Messages
-	a.Unread += b.Unread
-	a.Unsent += b.Unsent
-	a.AcceptErrors += b.AcceptErrors
-	a.DatagramsIn += b.DatagramsIn
-	a.DatagramsOut += b.DatagramsOut
-	a.Ended = addReasons(a.Ended, b.Ended)
-	a.Dropped = addReasons(a.Dropped, b.Dropped)
-	return a
-}
-
-func addReasons(a, b map[engine.Reason]int64) map[engine.Reason]int64 {
-	sum := make(map[engine.Reason]int64)
-	for _, m := range []map[engine.Reason]int64{a, b} {
-		for r, n := range m {
-			sum[r] += n
-		}
-	}
-	return sum
 }
 
 // listenCounters returns the kernel's counts of accept queues that overflowed and of

@@ -8,8 +8,21 @@ import (
 
 // plan is one service at one address.
 type plan struct {
-	row  *serviceRow
-	addr sock.Address
+	row    *serviceRow
+	addr   sock.Address
+	given  bool        // the address was; else it is the service's own
+	passed sock.Passed // the socket, if whoever started this program has opened it
+	flags  *serveFlags // its own, from a configuration file; nil: those of the command
+
+	located func(error) error // says where in that file an error of it belongs; nil: nowhere
+}
+
+// error says where in a configuration file err belongs, if p is from one.
+func (p plan) error(err error) error {
+	if p.located == nil {
+		return err
+	}
+	return p.located(err)
 }
 
 // parsePlans reads SERVICE[@ADDRESS] words; none stand for upper and echo.
@@ -35,7 +48,7 @@ func parsePlan(arg string) (plan, error) {
 		return plan{}, usagef("there is no service %q; there are %s", name, serviceNames())
 	}
 	if !has {
-		return plan{row, sock.Address{Network: "tcp", Host: "localhost", Port: row.port}}, nil
+		return plan{row: row, addr: sock.Address{Network: "tcp", Host: "localhost", Port: row.port}}, nil
 	}
 	addr, err := sock.ParseAddress(where)
 	if err != nil {
@@ -43,7 +56,7 @@ func parsePlan(arg string) (plan, error) {
 	}
 	switch addr.Network {
 	case "tcp", "tls", "udp", "unix":
-		return plan{row, addr}, nil
+		return plan{row: row, addr: addr, given: true}, nil
 	}
 	return plan{}, usagef("%s: %s is served over tcp, tls, udp and unix, not over %s", arg, name, addr.Network)
 }

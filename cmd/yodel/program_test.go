@@ -21,6 +21,7 @@ import (
 	"testing"
 	"time"
 
+	"yodel/engine/process"
 	"yodel/sock"
 	"yodel/yodeltest"
 )
@@ -34,6 +35,7 @@ var folder string
 func TestMain(m *testing.M) { os.Exit(testMain(m)) }
 
 func testMain(m *testing.M) int {
+	process.Main(makeInChild)                      // servers inside the test's process have children too
 	if len(os.Args) > 1 && os.Args[1] == "serve" { // the demo of these tests has started us as its server
 		main()
 	}

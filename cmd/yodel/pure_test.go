@@ -216,19 +216,6 @@ func TestSplitUDP(t *testing.T) {
 	}
 }
 
-func TestFirstWords(t *testing.T) {
-	t.Parallel()
-	w := &firstWords{}
-	for range 10 {
-		if n, err := io.WriteString(w, strings.Repeat("x", 300)); n != 300 || err != nil {
-			t.Fatal(n, err)
-		}
-	}
-	if len(w.text) != 2000 {
-		t.Errorf("%d bytes are kept", len(w.text))
-	}
-}
-
 func TestFewWords(t *testing.T) {
 	t.Parallel()
 	if got := connections(0) + connections(1) + connections(2); got != "0 connections1 connection2 connections" {
@@ -296,6 +283,20 @@ func TestStateDir(t *testing.T) {
 	t.Setenv("HOME", dir)
 	if got, err := stateDir(); got != filepath.Join(dir, ".local", "state", "yodel") || err != nil {
 		t.Errorf("%s, %v", got, err)
+	}
+}
+
+// A history that was asked for and can't be is told before anybody is called; who does
+// not type needs none.
+func TestHistoryIsCheckedFirst(t *testing.T) {
+	folder := t.TempDir()
+	c := &calling{callFlags: &callFlags{history: folder}, tty: &terminal{}}
+	if err := c.checkFlags(); exitStatus(err) != 2 || err.Error() != "--history: "+folder+" is not a regular file" {
+		t.Errorf("%v", err)
+	}
+	c.connectOnly = true
+	if err := c.checkFlags(); err != nil || c.typed != nil {
+		t.Errorf("nobody types: %v", err)
 	}
 }
 

@@ -20,10 +20,13 @@ import (
 type serveFlags struct {
 	engine    string
 	maxConns  int
+	children  int // at once, of the process engine
 	maxPerIP  int
 	idle      time.Duration
 	header    time.Duration
 	minRate   int
+	keepAlive time.Duration
+	unacked   time.Duration // --user-timeout
 	lineMax   int
 	backlog   int
 	names     bool
@@ -41,6 +44,13 @@ type serveFlags struct {
 	unixMode  uint32
 	eachCall  bool
 	idleGiven bool
+	user      string
+	userGiven bool
+	inetd     bool
+
+	config      string
+	checkConfig bool
+	byDefault   bool // nobody has said what to serve
 }
 
 func newServe(io std) *cobra.Command {
@@ -54,32 +64,47 @@ loopback is not the one you want; without any, upper and echo are run.
 Services:
 ` + serviceList() + `
 Addresses: PORT (loopback), HOST:PORT, :PORT (all interfaces), udp://…, tls://…, unix:PATH,
-unix:@NAME (abstract). PORT is a number or a name; 0 takes a free one.`,
+unix:@NAME (abstract). PORT is a number or a name; 0 takes a free one. Sockets that
+systemd has passed go to the services without an address.`,
 		Example: `  yodel serve
   yodel serve upper echo@:7007 echo@udp://:7007 echo@tls://:7008 echo@unix:/tmp/echo.sock`,
 		ValidArgsFunction: completeServices,
 		RunE: func(cmd *cobra.Command, args []string) error {
-			f.idleGiven = cmd.Flags().Changed("idle")
-			if err := checkServiceFlags(cmd.Flags(), args); err != nil {
+			if f.inetd {
+				return serveInetd(cmd, io, f, args)
+			}
+			plans, err := f.plans(cmd.Flags(), args)
+			if err == nil {
+				err = checkServiceFlags(cmd.Flags(), plans)
+			}
+			switch {
+			case err != nil:
 				return err
+			case f.checkConfig:
+				return checkConfig(cmd.Context(), io, f, plans)
 			}
 			signal.Ignore(syscall.SIGPIPE) // a closed output must not end a server
-			return runServe(cmd.Context(), io, f, args, listenForSignals())
+			return runServe(cmd.Context(), io, f, plans, listenForSignals())
 		},
 	}
 	f.bind(cmd.Flags())
 	advanced(cmd, "max-per-ip", "header-timeout", "min-rate", "backlog", "grace", "allow", "deny",
-		"amplify", "udp-rate", "unix-mode", "each-call", "proxy-from")
+		"amplify", "udp-rate", "unix-mode", "each-call", "proxy-from", "keepalive", "user-timeout", "check-config", "max-children", "inetd")
 	return cmd
 }
 
 func (f *serveFlags) bind(fs *pflag.FlagSet) {
-	fs.StringVar(&f.engine, "engine", "auto", "how connections are served: auto, goroutine, iterative")
+	fs.StringVar(&f.engine, "engine", auto, "how connections are served: "+engines.names()+"; see yodel engines")
 	fs.IntVar(&f.maxConns, "max-conns", 0, "connections at once; further ones wait (0: what the descriptor limit allows)")
+	fs.IntVar(&f.children, "max-children", 0, "processes at once of the engine process; further clients wait (0: 256, or fewer where descriptors are few)")
 	fs.IntVar(&f.maxPerIP, "max-per-ip", 0, "connections at once from one address, loopback exempt (0: a quarter of --max-conns)")
 	fs.DurationVar(&f.idle, "idle", 0, "end a connection on which nothing moves for so long (0: the service's own; negative: never)")
 	fs.DurationVar(&f.header, "header-timeout", 10*time.Second, "how long one line may take from its first byte (negative: for ever)")
 	fs.IntVar(&f.minRate, "min-rate", 500, "bytes a second that a peer must take while output is pending (negative: none)")
+	fs.DurationVar(&f.keepAlive, "keepalive", 0, "ask a silent peer's host after so long, and again, whether it is there: the 4th time without an answer ends it (0: 15s; negative: never)")
+	fs.DurationVar(&f.unacked, "user-timeout", 0, "end a connection whose peer's host has not acknowledged, or has had no room, for so long (0: 60s, on Linux; negative: what the system does)")
+	fs.StringVar(&f.config, "config", "", "take what is not given from this TOML `file`: flags by their names, and a [[serve]] for each service")
+	fs.BoolVar(&f.checkConfig, "check-config", false, "say what would be served, or what is wrong, and serve nothing")
 	fs.IntVar(&f.lineMax, "line-max", rio.MaxLine, "longest line in bytes; upper answers longer ones in pieces")
 	fs.IntVar(&f.backlog, "backlog", 0, "connections that may wait to be accepted (0: what the system allows)")
 	fs.BoolVar(&f.names, "names", false, "look up the names of clients")
@@ -92,6 +117,8 @@ func (f *serveFlags) bind(fs *pflag.FlagSet) {
 	fs.StringVar(&f.tlsKey, "tls-key", "", "key `file` of --tls-cert")
 	fs.StringSliceVar(&f.proxyFrom, "proxy-from", nil, "expect a PROXY header, from proxies in these networks only (`CIDR`, may be given again)")
 	fs.StringVar(&f.admin, "admin", "", "answer /livez, /readyz, /metrics and /debug/pprof/ at this loopback `address`")
+	fs.StringVar(&f.user, "user", "", "once all is open, give up root for good and run as `USER` or USER:GROUP")
+	fs.BoolVar(&f.inetd, "inetd", false, "serve the one connection that standard input and output are, as inetd passes it")
 	fs.BoolVar(&f.amplify, "amplify", false, "let datagram answers be longer than their requests: others can be flooded that way")
 	fs.IntVar(&f.udpRate, "udp-rate", 0, "datagrams answered a second for one source (0: 100, and 100000 on this host; negative: no bound)")
 	fs.Uint32Var(&f.unixMode, "unix-mode", 0o600, "permission bits of unix: sockets")
@@ -117,12 +144,8 @@ func completeServices(_ *cobra.Command, _ []string, start string) ([]string, cob
 	return names, cobra.ShellCompDirectiveNoFileComp | cobra.ShellCompDirectiveNoSpace
 }
 
-// checkServiceFlags refuses a flag that none of the named services knows.
-func checkServiceFlags(fs *pflag.FlagSet, args []string) error {
-	plans, err := parsePlans(args)
-	if err != nil {
-		return err
-	}
+// checkServiceFlags refuses a flag that none of the services knows.
+func checkServiceFlags(fs *pflag.FlagSet, plans []plan) error {
 	known := make(map[string]bool)
 	for _, p := range plans {
 		for _, name := range p.row.flags {
@@ -176,9 +199,9 @@ func (sig signals) end() {
 
 // runServe listens on all addresses, serves, and returns after a signal to stop when
 // all is drained.
-func runServe(ctx context.Context, io std, f *serveFlags, args []string, sig signals) error {
+func runServe(ctx context.Context, io std, f *serveFlags, plans []plan, sig signals) error {
 	defer sig.end()
-	plans, err := parsePlans(args)
+	user, err := f.runAs()
 	if err != nil {
 		return err
 	}
@@ -186,15 +209,22 @@ func runServe(ctx context.Context, io std, f *serveFlags, args []string, sig sig
 	if err != nil {
 		return err
 	}
+	s.user = user
 	defer s.close()
+	if plans, err = s.takePassed(plans); err != nil {
+		return err
+	}
 	for _, p := range plans {
 		if err := s.open(ctx, p); err != nil {
-			return err
+			return p.error(err)
 		}
 	}
 	if err := s.openAdmin(ctx); err != nil {
 		return err
 	}
-	s.announce(len(args) == 0)
+	if err := s.dropPrivileges(); err != nil {
+		return err
+	}
+	s.announce(f.byDefault)
 	return s.run(ctx, sig)
 }

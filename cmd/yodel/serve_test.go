@@ -132,7 +132,7 @@ func TestServeOnATakenPort(t *testing.T) {
 	s := serve(t, "echo@127.0.0.1:0", "echo@udp://127.0.0.1:0")
 	for i, who := range []string{"-ltnp", "-lunp"} {
 		r := runYodel(t, "", "serve", "echo@"+s.address(i))
-		wantStatus(t, r, 1, "yodel: listen on "+s.address(i)+": address already in use; another program listens there: `ss "+who)
+		wantStatus(t, r, 1, "yodel: listen on "+s.address(i)+": bind: address already in use; another program listens there: `ss "+who)
 		if r.out != "" {
 			t.Errorf("it says %q before it knows", r.out)
 		}

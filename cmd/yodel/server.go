@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"net"
-	"net/netip"
 	"os"
 	"strconv"
 	"strings"
@@ -16,6 +15,7 @@ import (
 	"github.com/coreos/go-systemd/v22/daemon"
 
 	"yodel/engine"
+	"yodel/internal/privilege"
 	"yodel/sock"
 )
 
@@ -30,7 +30,7 @@ type server struct {
 	logs   *serveLogs
 	served []*served
 
-	proxies []netip.Prefix // nil: no PROXY header is expected
+	user *privilege.Credentials // whom to run as; nil: as it was started
 }
 
 // served is one service at one address.
@@ -60,7 +60,7 @@ func newServer(io std, f *serveFlags) (*server, error) {
 		return nil, err
 	}
 	s := &server{io: io, flags: f}
-	if s.proxies, err = prefixes("proxy-from", f.proxyFrom); err != nil {
+	if _, err := prefixes("proxy-from", f.proxyFrom); err != nil {
 		return nil, err
 	}
 	s.gate = engine.NewGate(&engine.GateConfig{MaxConns: f.maxConns, MaxPerIP: f.maxPerIP, Allow: allow, Deny: deny})
@@ -82,54 +82,66 @@ func (s *server) close() {
 	}
 }
 
-func (s *server) options(at sock.Address) *sock.Options {
+// flagsOf returns the flags that hold for p.
+func (s *server) flagsOf(p plan) *serveFlags {
+	if p.flags != nil {
+		return p.flags
+	}
+	return s.flags
+}
+
+func (s *server) options(f *serveFlags, at sock.Address) *sock.Options {
 	opts := &sock.Options{
 		NotSentLowat: 128 << 10, // what a peer does not read must not fill the kernel (A5)
-		Backlog:      s.flags.backlog, Sink: s.logs.file.events(s.flags.eachCall),
+		Backlog:      f.backlog, Sink: s.logs.file.events(s.flags.eachCall),
+		KeepAliveIdle: f.keepAlive, KeepAliveInterval: f.keepAlive, UserTimeout: f.unacked,
 	}
 	if !strings.HasPrefix(at.Path, "@") { // an abstract name has no permissions
-		opts.UnixMode = os.FileMode(s.flags.unixMode)
+		opts.UnixMode = os.FileMode(f.unixMode)
 	}
 	return opts
 }
 
 func (s *server) config(p plan) *engine.Config {
+	f := s.flagsOf(p)
+	proxies, _ := prefixes("proxy-from", f.proxyFrom) // they were checked; nil: no PROXY header is expected
 	cfg := &engine.Config{
-		Service: p.row.name, Idle: p.row.idle, HeaderTimeout: s.flags.header, MinRate: s.flags.minRate,
-		RefuseFrom: []uint16{20}, ProxyFrom: s.proxies, Gate: s.gate, Sink: s.logs.sink,
-		MaxInput: max(s.flags.lineMax, 64<<10), // a session must be able to wait for its line
+		Service: p.row.name, Idle: p.row.idle, HeaderTimeout: f.header, MinRate: f.minRate,
+		RefuseFrom: []uint16{20}, ProxyFrom: proxies, Gate: s.gate, Sink: s.logs.sink,
+		MaxInput: max(f.lineMax, 64<<10), // a session must be able to wait for its line
 	}
-	if s.flags.idleGiven {
-		cfg.Idle = s.flags.idle
+	if f.idleGiven {
+		cfg.Idle = f.idle
 	}
 	return cfg
 }
 
 // open listens at p's address and makes the engine that will serve it.
 func (s *server) open(ctx context.Context, p plan) error {
+	f := s.flagsOf(p)
+	if err := f.checkEngine(); err != nil {
+		return err
+	}
 	if p.addr.Network == "udp" {
 		return s.openDatagrams(ctx, p)
 	}
-	row, err := engineFor(s.flags.engine, p)
-	if err != nil {
-		return err
-	}
 	cfg := s.config(p)
-	sv := &served{plan: p, engine: row.name}
+	sv := &served{plan: p}
 	where := p.addr
 	if where.Network == "tls" {
-		cert, err := s.certificate(s.flags)
+		cert, err := s.certificate(f)
 		if err != nil {
 			return err
 		}
 		cfg.TLS, where.Network = cert.config(), "tcp" // the engine does the handshakes, in its own time and number
 		sv.fingerprint = cert.fingerprint()
 	}
-	eng, err := row.make(p.row.make(s.flags), cfg)
+	row, eng, err := engines.open(p, f, cfg)
 	if err != nil {
-		return usageError{err}
+		return err
 	}
-	l, err := sock.Listen(ctx, where, s.options(where))
+	sv.engine = row.name
+	l, err := s.listen(ctx, p, where)
 	if err != nil {
 		return err
 	}
@@ -140,22 +152,34 @@ func (s *server) open(ctx context.Context, p plan) error {
 	return nil
 }
 
+// listen returns the socket that was passed for p, or opens one.
+func (s *server) listen(ctx context.Context, p plan, where sock.Address) (*sock.Listener, error) {
+	opts := s.options(s.flagsOf(p), where)
+	if p.passed.Listener == nil {
+		return sock.Listen(ctx, where, opts)
+	}
+	return p.passed.Listener, p.passed.Listener.Adopt(opts)
+}
+
 func (s *server) openDatagrams(ctx context.Context, p plan) error {
-	svc, err := replier(p, s.flags)
+	f := s.flagsOf(p)
+	svc, err := replier(p, f)
 	if err != nil {
 		return err
 	}
-	pc, err := sock.ListenPacket(ctx, p.addr, s.options(p.addr))
-	if err != nil {
-		return err
+	pc := p.passed.PacketConn
+	if pc == nil {
+		if pc, err = sock.ListenPacket(ctx, p.addr, s.options(f, p.addr)); err != nil {
+			return err
+		}
 	}
 	loop := engine.NewDatagrams(svc, &engine.DatagramConfig{
-		Service: p.row.name, Gate: s.gate, Guard: s.guard, Amplify: s.flags.amplify, Sink: s.logs.sink,
+		Service: p.row.name, Gate: s.gate, Guard: s.guard, Amplify: f.amplify, Sink: s.logs.sink,
 	})
 	at := p.addr
 	at.Host, at.Port = splitUDP(pc.LocalAddr())
 	s.served = append(s.served, &served{
-		plan: p, at: at, engine: "datagrams",
+		plan: p, at: at, engine: datagrams,
 		stopper: loop, serve: func() error { return loop.Serve(pc) },
 	})
 	return nil
@@ -195,26 +219,40 @@ type listening struct {
 	Path        string `json:"path,omitempty"`
 	Engine      string `json:"engine,omitempty"`
 	Fingerprint string `json:"fingerprint,omitempty"`
-	PID         int    `json:"pid"`
+	Passed      bool   `json:"passed,omitempty"`
+	User        string `json:"user,omitempty"`
+	PID         int    `json:"pid,omitempty"`
+}
+
+var passedText = map[bool]string{true: ", on a socket that was passed"}
+
+// line returns the JSON line for what sv listens on, or would.
+func (sv *served) line(typ string) listening {
+	return listening{
+		Type: typ, Time: time.Now().UTC().Format(time.RFC3339Nano), Service: sv.plan.row.name,
+		Network: sv.at.Network, Address: sv.at.HostPort(), Port: sv.at.Port, Path: sv.at.Path,
+		Engine: sv.engine, Fingerprint: sv.fingerprint,
+	}
 }
 
 // announce says what is bound.
 func (s *server) announce(byDefault bool) {
 	for _, sv := range s.served {
 		if s.flags.json {
-			json.NewEncoder(s.io.out).Encode(listening{
-				Type: "listening", Time: time.Now().UTC().Format(time.RFC3339Nano), Service: sv.plan.row.name,
-				Network: sv.at.Network, Address: sv.at.HostPort(), Port: sv.at.Port, Path: sv.at.Path,
-				Engine: sv.engine, Fingerprint: sv.fingerprint, PID: os.Getpid(),
-			})
+			line := sv.line("listening")
+			line.Passed, line.User, line.PID = sv.plan.isPassed(), s.userName(), os.Getpid()
+			json.NewEncoder(s.io.out).Encode(line)
 			continue
 		}
-		fmt.Fprintf(s.io.out, "%s listening on %s, engine %s\n", sv.plan.row.name, sv.at, sv.engine)
+		fmt.Fprintf(s.io.out, "%s listening on %s, engine %s%s\n", sv.plan.row.name, sv.at, sv.engine, passedText[sv.plan.isPassed()])
 		if sv.fingerprint != "" {
 			fmt.Fprintf(s.io.out, "  try: yodel call --pin %s %s\n", sv.fingerprint, reachable(sv.at))
 		}
 	}
 	s.announceAdmin()
+	if s.user != nil && !s.flags.json {
+		fmt.Fprintf(s.io.out, "running as %v\n", s.user)
+	}
 	if byDefault && !s.flags.json {
 		fmt.Fprintf(s.io.out, "next, in another terminal: yodel call localhost %d\n", s.served[0].at.Port)
 	}
@@ -231,7 +269,7 @@ func (s *server) announceAdmin() {
 	}
 	json.NewEncoder(s.io.out).Encode(listening{
 		Type: "listening", Time: time.Now().UTC().Format(time.RFC3339Nano), Service: "admin",
-		Network: at.Network, Address: at.HostPort(), Port: at.Port, Path: at.Path, PID: os.Getpid(),
+		Network: at.Network, Address: at.HostPort(), Port: at.Port, Path: at.Path, User: s.userName(), PID: os.Getpid(),
 	})
 }
 
@@ -304,7 +342,7 @@ func (s *server) reload() {
 			continue
 		}
 		if err := c.reload(); err != nil {
-			fmt.Fprintf(s.io.err, "yodel: not reloaded, the old one stays: %v\n", err)
+			fmt.Fprintf(s.io.err, "yodel: not reloaded, the old one stays: %v%s\n", err, s.mayNotRead(err))
 			continue
 		}
 		fmt.Fprintf(s.io.err, "yodel: certificate reloaded: %s\n", c.fingerprint())

@@ -34,10 +34,6 @@ func isTerminal(w io.Writer) bool {
 // atTerminal holds the dialogue with a person: lines are edited, and what the peer
 // says meanwhile is shown above the line.
 func (c *calling) atTerminal(ctx context.Context, cancel context.CancelCauseFunc, conn net.Conn, cfg *call.Config) error {
-	history, err := c.openHistory()
-	if err != nil {
-		return err
-	}
 	before, err := term.MakeRaw(int(c.tty.in.Fd()))
 	if err != nil {
 		return err
@@ -46,7 +42,7 @@ func (c *calling) atTerminal(ctx context.Context, cancel context.CancelCauseFunc
 	keys := call.NewKeys(c.tty.in, cancel)
 	defer keys.Close()
 	t := term.NewTerminal(readWriter{keys, c.tty.out}, "")
-	t.History = history
+	t.History = c.typed
 	if width, height, err := term.GetSize(int(c.tty.out.Fd())); err == nil && width > 0 { // a new pty may have none
 		t.SetSize(width, height)
 	}

@@ -20,20 +20,27 @@ var layers = []layer{
 		why:      "it is the ground that all others stand on: it imports nothing of ours",
 	},
 	{
-		packages: []string{"yodel", "yodel/trace"},
+		packages: []string{"yodel", "yodel/trace", "yodel/watch/packet"},
 		why:      "it is vocabulary: every package speaks it, so it knows none of them",
 	},
 	{
-		packages: []string{"yodel/sock", "yodel/service/small", "yodel/internal/loop", "yodel/internal/privilege"},
-		why:      "sockets, sessions, loops and the giving up of privileges are taken one by one by those above, so they do not know each other",
+		packages: []string{
+			"yodel/sock", "yodel/service/small", "yodel/watch/pcap",
+			"yodel/internal/loop", "yodel/internal/privilege", "yodel/internal/child", "yodel/internal/users",
+		},
+		why: "sockets, sessions, captures, loops, privileges, programs that are run and files of users are taken one by one by those above, so they do not know each other",
 	},
 	{
 		packages: []string{"yodel/yodeltest/..."},
 		why:      "test help is for the tests of all that is above, so it knows none of that",
 	},
 	{
-		packages: []string{"yodel/engine/...", "yodel/service/...", "yodel/call", "yodel/load", "yodel/watch"},
+		packages: []string{"yodel/engine/...", "yodel/service/...", "yodel/call", "yodel/load", "yodel/watch/flow", "yodel/watch/capture"},
 		why:      "services, engines and commands meet in cmd and nowhere else, so any service runs on any engine; what two of them need lives below both",
+	},
+	{
+		packages: []string{"yodel/watch"},
+		why:      "watch says what packets and flows are to a person; only story and cmd are above it",
 	},
 	{
 		packages: []string{"yodel/story"},
@@ -42,7 +49,7 @@ var layers = []layer{
 	{
 		packages: []string{
 			"yodel/cmd/...", "yodel/examples/...",
-			"yodel/internal/archtest", "yodel/internal/libtest", "yodel/internal/faults",
+			"yodel/internal/archtest", "yodel/internal/libtest", "yodel/internal/faults", "yodel/internal/jury",
 		},
 		why: "programs and the checks of the whole tree stand alone: what two of them need is a package of its own",
 	},

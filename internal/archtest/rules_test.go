@@ -175,7 +175,7 @@ var broken = []struct {
 	},
 	{
 		"a loop imports its neighbour", "internal/loop/listen.go", "package loop\nimport \"yodel/sock\"\n",
-		"internal/loop/listen.go:2: yodel/internal/loop imports yodel/sock, which is not below it", "sockets, sessions, loops and",
+		"internal/loop/listen.go:2: yodel/internal/loop imports yodel/sock, which is not below it", "sockets, sessions, captures, loops",
 	},
 	{
 		"test help imports an engine", "yodeltest/run.go", "package yodeltest\nimport \"yodel/engine\"\n",
@@ -185,6 +185,10 @@ var broken = []struct {
 		"an engine imports another", "engine/epoll/other.go", "package epoll\nimport \"yodel/engine/goroutine\"\n",
 		"engine/epoll/other.go:2: yodel/engine/epoll imports yodel/engine/goroutine, which is not below it",
 		"services, engines and commands meet in cmd",
+	},
+	{
+		"watch knows the story", "watch/end.go", "package watch\nimport \"yodel/story\"\n",
+		"watch/end.go:2: yodel/watch imports yodel/story, which is not below it", "watch says what packets",
 	},
 	{
 		"story is not the top", "story/main.go", "package story\nimport \"yodel/internal/archtest\"\n",

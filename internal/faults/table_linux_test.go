@@ -9,7 +9,7 @@ import (
 )
 
 // engines are the engines of serve that the table is played on.
-var engines = []string{"goroutine", "iterative"}
+var engines = []string{"goroutine", "iterative", "process"}
 
 // leastRuns is how many runs the whole table must have.
 const leastRuns = 500
@@ -125,7 +125,7 @@ var groups = []group{
 
 	{scene: victim, networks: overTCP, calls: []string{"read"}, errnos: []unix.Errno{
 		unix.ECONNRESET, unix.ETIMEDOUT, unix.EHOSTUNREACH, unix.ENETUNREACH, unix.EHOSTDOWN,
-		unix.ENETDOWN, unix.EPROTO, unix.ENOBUFS, unix.ENOMEM, unix.EIO,
+		unix.ENETDOWN, unix.ENONET, unix.EPROTO, unix.ENOBUFS, unix.ENOMEM, unix.EIO,
 	}, when: once},
 	{scene: victim, networks: overTCP, calls: []string{"write"}, errnos: []unix.Errno{
 		unix.EPIPE, unix.ECONNRESET, unix.ETIMEDOUT, unix.EHOSTUNREACH, unix.ENETUNREACH, unix.EHOSTDOWN,

@@ -1,0 +1,204 @@
+package main
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"yodel/engine"
+	"yodel/engine/goroutine"
+)
+
+func TestInsideEngines(t *testing.T) {
+	r := inside(t, "", "engines")
+	if r.status != 0 || r.err != "" {
+		t.Fatalf("%+v", r)
+	}
+	for _, want := range []string{
+		"engine     service ", "goroutine  upper echo discard daytime qotd chargen time  yes*  yes*  yes*  -  ",
+		"datagrams  upper ", "\ngoroutine: a goroutine for each connection\n", "\n*: what --engine auto takes.",
+		"\nWhat is missing:\n", "\n  datagrams, upper over udp: upper has no datagram form\n",
+	} {
+		if !strings.Contains(r.out, want) {
+			t.Errorf("no %q in\n%s", want, r.out)
+		}
+	}
+	s, _ := readSchema(t)
+	if types := s.check(t, inside(t, "", "engines", "--json").out, "engines"); len(types) != 1 {
+		t.Errorf("lines of the types %v", types)
+	}
+	wantInside(t, "", 2, "", "unknown command", "engines", "x")
+}
+
+// What the table says is so: each engine serves over each transport where it says yes,
+// and refuses where it says no.
+func TestEnginesTableIsTrue(t *testing.T) {
+	t.Parallel()
+	table, err := engines.table()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if want := (len(engines)*len(transports) + 1) * len(services); len(table) != want {
+		t.Errorf("%d rows, want %d", len(table), want)
+	}
+	for _, of := range table.byEngine() {
+		name := of[0].Engine
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			args := []string{"--engine=" + name}
+			if name == datagrams {
+				args = nil
+			}
+			for _, l := range of.of("echo") {
+				at := map[string]string{"unix": "unix:" + filepath.Join(t.TempDir(), "sock")}[l.Transport]
+				if at == "" {
+					at = l.Transport + "://127.0.0.1:0"
+				}
+				if args := append(args, "echo@"+at); l.Works {
+					answers(t, name, args)
+				} else {
+					wantStatus(t, runYodel(t, "", append([]string{"serve"}, args...)...), 2, l.Missing)
+				}
+			}
+		})
+	}
+	if l := table.byEngine()[len(engines)].of("upper")[0]; l.Works {
+		t.Errorf("%+v", l)
+	}
+	wantStatus(t, runYodel(t, "", "serve", "upper@udp://127.0.0.1:0"), 2, "upper has no datagram form; over udp there are echo, ")
+}
+
+// answers serves echo and wants an answer.
+func answers(t *testing.T, engine string, args []string) {
+	t.Helper()
+	s := serve(t, args...)
+	if got := s.at[0].Engine; got != engine {
+		t.Errorf("%q: served by %s", args, got)
+	}
+	call := []string{"call", "--wait=500ms", s.address(0)}
+	if s.at[0].Network == "tls" {
+		call = append(call, "--pin", s.at[0].Fingerprint)
+	}
+	r := runYodel(t, "hello\n", call...)
+	if r.status != 0 || r.out != "hello\n" {
+		t.Errorf("%q: %+v", args, r)
+	}
+	s.stop(t)
+}
+
+// An engine that this machine can't run, one that is choosy, and one for all: what the
+// table, auto, and the choice by name make of them.
+func TestEnginesThatCannot(t *testing.T) {
+	t.Parallel()
+	forAll := engines[0].make
+	rows := engineRows{
+		{name: "ring", about: "rings", probe: func() error { return fmt.Errorf("%w: Linux 9.9 has it", errors.ErrUnsupported) }, make: forAll},
+		{name: "plain", about: "no TLS", make: func(p plan, f *serveFlags, cfg *engine.Config) (engine.Engine, error) {
+			if cfg.TLS != nil || cfg.ProxyFrom != nil {
+				return nil, fmt.Errorf("%w: there is no TLS and no PROXY header on it", engine.ErrUnfit)
+			}
+			return goroutine.New(p.row.make(f), cfg)
+		}},
+		{name: "good", about: "all", make: forAll},
+	}
+	table, err := rows.table()
+	if err != nil {
+		t.Fatal(err)
+	}
+	var out bytes.Buffer
+	table.print(&out, rows)
+	for _, want := range []string{
+		"\nring       upper echo discard daytime qotd chargen time  no    no    no    -     no\n",
+		"\nplain      upper echo discard daytime qotd chargen time  yes*  no    yes*  -     no\n",
+		"\ngood       upper echo discard daytime qotd chargen time  yes   yes*  yes   -     yes\n",
+		"\nWhat is missing:\n  ring: unsupported operation: Linux 9.9 has it\n",
+		"\n  plain, time over tls: this engine can't run this service: there is no TLS and no PROXY header on it\n",
+	} {
+		if !strings.Contains(out.String(), want) {
+			t.Errorf("no %q in\n%s", want, &out)
+		}
+	}
+	echo, err := parsePlan("echo@tls://:7")
+	if err != nil {
+		t.Fatal(err)
+	}
+	tls := &engine.Config{}
+	cert, err := newCertificate("", "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	tls.TLS = cert.config()
+	for name, want := range map[string]string{
+		"auto": "good", "good": "good", "plain": "echo over tls: engine plain: ", "ring": "Linux 9.9 has it; these can: good",
+	} {
+		row, eng, err := rows.open(echo, &serveFlags{engine: name}, tls)
+		if err == nil {
+			eng.Close()
+		}
+		if err == nil && row.name != want || err != nil && (exitStatus(err) != 2 || !strings.Contains(err.Error(), want)) {
+			t.Errorf("%s: %v, %v; want %s", name, row, err, want)
+		}
+	}
+	if _, _, err := rows[:1].open(echo, &serveFlags{engine: auto}, tls); err == nil || !strings.Contains(err.Error(), "Linux 9.9 has it") {
+		t.Errorf("where no engine can, auto says %v", err)
+	}
+	if here := rows.here(); len(here) != 2 || here[0].name != "plain" {
+		t.Errorf("here: %v", here)
+	}
+}
+
+// A child makes its service as the flags have it: each flag that a service knows goes
+// down to it.
+func TestChildrenAreToldTheFlags(t *testing.T) {
+	t.Parallel()
+	told, err := json.Marshal(childSettings{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, row := range services {
+		for _, flag := range row.flags {
+			if !strings.Contains(string(told), `"`+flag+`":`) {
+				t.Errorf("--%s, a flag of %s, is not among %s", flag, row.name, told)
+			}
+		}
+		svc, err := makeInChild(row.name, told)
+		if err != nil || engine.FormOf(svc) != engine.SessionForm {
+			t.Errorf("%s: %T, %v", row.name, svc, err)
+		}
+	}
+	for _, bad := range [][2]string{{"nosuch", "{}"}, {"echo", "nonsense"}} {
+		if svc, err := makeInChild(bad[0], []byte(bad[1])); err == nil {
+			t.Errorf("%q makes a %T", bad, svc)
+		}
+	}
+}
+
+func TestServeByProcesses(t *testing.T) {
+	t.Parallel()
+	if !engines.has("process") || len(engines.here()) < len(engines) {
+		return // not on this system
+	}
+	s := serve(t, "--engine=process", "--max-children=1", "--line-max=3", "upper@127.0.0.1:0", "echo@tls://127.0.0.1:0")
+	first := s.dial(t, 0)
+	ask(t, first, "abcd", "ABC") // a longer line goes in pieces: the child knows of --line-max
+	second := s.dial(t, 0)
+	if _, err := second.Write([]byte("two\n")); err != nil {
+		t.Fatal(err)
+	}
+	ask(t, first, "\n", "D\n")
+	first.Close()
+	ask(t, second, "", "TWO\n")
+	second.Close()
+	wantStatus(t, runYodel(t, "hello\n", "call", "--verify", "--pin", s.at[1].Fingerprint, s.address(1)), 0)
+	s.stop(t)
+	for want, args := range map[string][]string{
+		"--max-children is for --engine process": {"--max-children=3", "echo@127.0.0.1:0"},
+		"--max-children -1: give a positive":     {"--engine=process", "--max-children=-1", "echo@127.0.0.1:0"},
+	} {
+		wantStatus(t, runYodel(t, "", append([]string{"serve"}, args...)...), 2, want)
+	}
+}
