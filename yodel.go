@@ -75,6 +75,14 @@ type Replier interface {
 	Reply(peer Peer, now time.Time, request, buf []byte) []byte
 }
 
+// An Echoer is a Service whose sessions, if Echoes returns true, send back each byte
+// that they hear, unchanged and in order, and nothing else, and end when the peer does.
+// An engine may then do that in their place.
+type Echoer interface {
+	Service
+	Echoes() bool
+}
+
 // Kind says why Step is called. The package comment has the calling order.
 type Kind uint8
 

@@ -19,7 +19,7 @@ import (
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 // patience bounds what a test waits for; it is reached only when a test fails.
-const patience = 20 * time.Second
+const patience = 60 * time.Second
 
 // serve runs peer for one connection on loopback and returns the client's end.
 func serve(t *testing.T, peer func(*net.TCPConn)) net.Conn {

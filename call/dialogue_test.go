@@ -7,6 +7,7 @@ import (
 	"io"
 	"net"
 	"strings"
+	"sync"
 	"testing"
 
 	"golang.org/x/term"
@@ -251,9 +252,19 @@ func TestPromptOverDatagrams(t *testing.T) {
 type terminal struct {
 	io.Reader
 	screen buffer
+
+	awaited string        // if not empty:
+	shown   chan struct{} // closed once that is on the screen
+	once    sync.Once
 }
 
-func (t *terminal) Write(p []byte) (int, error) { return t.screen.Write(p) }
+func (t *terminal) Write(p []byte) (int, error) {
+	n, err := t.screen.Write(p)
+	if t.awaited != "" && strings.Contains(t.screen.String(), t.awaited) {
+		t.once.Do(func() { close(t.shown) })
+	}
+	return n, err
+}
 
 func TestPromptOnATerminal(t *testing.T) {
 	t.Parallel()
@@ -282,11 +293,12 @@ func TestDialogueOnATerminal(t *testing.T) {
 	keys := NewKeys(typed, leave)
 	defer keys.Close()
 	defer keyboard.Close()
-	tty := &terminal{Reader: keys}
+	tty := &terminal{Reader: keys, awaited: "login: ", shown: make(chan struct{})}
 	editor := term.NewTerminal(tty, "")
 	heard := make(chan string, 1)
 	conn := pair(t, func(c *yodeltest.Conn) {
 		io.WriteString(c, "login: \x1b[2J")
+		<-tty.shown
 		go io.WriteString(keyboard, "me\r")
 		line := make([]byte, 3)
 		io.ReadFull(c, line)

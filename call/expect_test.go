@@ -254,7 +254,7 @@ func TestExpectHugeAnswers(t *testing.T) {
 		fmt.Fprintf(c, "%sneedle%s\nlast line\n", big, big)
 		io.ReadAll(c)
 	})
-	err := Expect(within(t), conn, mustScript(t, `expect "xneedlex"`, `expect /^last/`, `close`, `next eof`), io.Discard, nil)
+	err := Expect(within(t), conn, mustScript(t, `timeout 1m`, `expect "xneedlex"`, `expect /^last/`, `close`, `next eof`), io.Discard, nil)
 	if err != nil {
 		t.Error(err)
 	}

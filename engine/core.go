@@ -44,18 +44,15 @@ const (
 // says, tells what came of it, and calls Tick when the time of Deadline has come.
 // A Core is not safe for concurrent use.
 type Core struct {
+	// What each message touches is in one cache line.
+
 	sh   *Shared
 	sess yodel.Session
-	work *work // nil: at rest, and sh lends one when there is something to do
+	work *work // nil: at rest; sh lends one when there is something to do
 
-	id    trace.ConnID
-	began time.Duration // these are since sh.base; 0: not running
-	moved time.Duration // when bytes last went either way
-	until time.Duration // when lingering ends
-
+	moved             time.Duration // when bytes last went either way; times are since sh.base
 	bytesIn, bytesOut int64
 
-	err      error
 	state    state
 	reason   Reason
 	ended    bool // the peer has ended its direction
@@ -63,6 +60,11 @@ type Core struct {
 	stopping bool // Drain was called
 	abort    bool // close by a reset
 	wired    bool // Moved is called for what is sent, by a layer below
+
+	id    trace.ConnID
+	began time.Duration
+	until time.Duration // when lingering ends
+	err   error
 }
 
 // work is what a connection needs only while something is under way: a wish to be
@@ -71,6 +73,7 @@ type work struct {
 	out yodel.Out
 	in  []byte // input that the session has not used
 
+	// Times are since Shared.base; 0: not running.
 	asked time.Duration // when the first byte of the unfinished message came
 	held  time.Duration // since when output is pending
 	rated time.Duration // when the present window of MinRate began
@@ -370,18 +373,21 @@ func (c *Core) pump(kind yodel.Kind, data []byte, t time.Duration, now time.Time
 			kind = yodel.EOF
 		}
 	}
-	c.keep(data)
+	c.work.keep(data)
 	c.settle(usedAny, t)
 }
 
-// keep stores what the session has not used.
-func (c *Core) keep(rest []byte) {
-	w := c.work
-	if len(rest) == 0 && cap(w.in) > 4<<10 && !c.sh.pooled { // else the buffer soon goes to the next one
-		w.in = nil
+// keep stores what the session has not used. At rest the buffer is given back, so it is
+// dropped here only if the connection waits to be woken.
+func (w *work) keep(rest []byte) {
+	if len(rest) > 0 {
+		w.in = append(w.in[:0], rest...)
 		return
 	}
-	w.in = append(w.in[:0], rest...)
+	w.in = w.in[:0]
+	if cap(w.in) > 4<<10 && !w.out.Wake().IsZero() {
+		w.in = nil
+	}
 }
 
 // settle sets the clocks after the session was stepped.
@@ -421,7 +427,7 @@ func (c *Core) clockMessage(usedAny bool, t time.Duration) {
 
 // rest gives the work back if nothing is under way.
 func (c *Core) rest() {
-	if w := c.work; c.sh.pooled && c.state == talking && w.atRest() && w.out.Wake().IsZero() {
+	if w := c.work; c.state == talking && w.atRest() && w.out.Wake().IsZero() {
 		c.sh.giveBack(w)
 		c.work = nil
 	}
@@ -443,7 +449,9 @@ func (c *Core) step(in yodel.Input) (used int) {
 		c.fail(fmt.Errorf("session used %d of %d bytes", n, len(in.Data)))
 		return 0
 	}
-	c.heard(in.Now)
+	if lengths := c.work.out.TakeHeard(); len(lengths) > 0 {
+		c.heard(lengths, in.Now)
+	}
 	if c.sh.poison {
 		for i := range in.Data[:n] {
 			in.Data[i] = 0xDB
@@ -455,11 +463,7 @@ func (c *Core) step(in yodel.Input) (used int) {
 	return n
 }
 
-func (c *Core) heard(now time.Time) {
-	lengths := c.work.out.TakeHeard()
-	if len(lengths) == 0 {
-		return
-	}
+func (c *Core) heard(lengths []int, now time.Time) {
 	c.sh.count.messages.Add(int64(len(lengths)))
 	if c.sh.sink == nil {
 		return

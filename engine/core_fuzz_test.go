@@ -37,16 +37,40 @@ func FuzzCore(f *testing.F) {
 		if mark < 0 || mark > 1<<16 || maxInput < 0 || maxInput > 1<<16 {
 			return
 		}
-		c := &fuzzed{T: t, now: time.Now()}
-		c.core.Start(NewShared(stepFunc(boundedEcho), &Config{
-			MinRate: minRate, Mark: mark, MaxInput: maxInput, PoisonLent: true, Linger: time.Duration(minRate),
-		}, &c.count), yodel.Peer{}, trace.NewID(), c.now)
-		for ; len(course) >= 2 && c.core.Next()&Close == 0; course = course[2:] {
-			c.happen(course[0], int(course[1]))
-			c.check()
+		for _, svc := range []stepFunc{boundedEcho, unwoken} {
+			for _, owned := range []bool{false, true} {
+				c := &fuzzed{T: t, now: time.Now()}
+				sh := NewShared(svc, &Config{
+					MinRate: minRate, Mark: mark, MaxInput: maxInput, PoisonLent: true, Linger: time.Duration(minRate),
+				}, &c.count)
+				if owned {
+					sh.Own()
+				}
+				c.play(sh, course)
+			}
 		}
-		c.settleBooks()
 	})
+}
+
+// unwoken is boundedEcho that does not ask to be woken, and so is at rest at times.
+func unwoken(in yodel.Input, out *yodel.Out) (int, error) {
+	n, err := boundedEcho(in, out)
+	out.WakeAt(time.Time{})
+	return n, err
+}
+
+func (c *fuzzed) play(sh *Shared, course []byte) {
+	c.core.Start(sh, yodel.Peer{}, trace.NewID(), c.now)
+	for ; len(course) >= 2 && c.core.Next()&Close == 0; course = course[2:] {
+		c.happen(course[0], int(course[1]))
+		c.check()
+	}
+	c.settleBooks()
+	for _, w := range sh.spare {
+		if !w.atRest() || !w.out.Wake().IsZero() || w.asked != 0 || w.held != 0 || w.rated != 0 || w.body {
+			c.Fatalf("what was given back is not empty: %+v", w)
+		}
+	}
 }
 
 // fuzzed is a Core and what it was told.
@@ -106,6 +130,9 @@ func (c *fuzzed) check() {
 	dl := c.core.Deadline()
 	if c.core.Next() == 0 && dl.IsZero() {
 		c.Fatal("it wants nothing and waits for nothing")
+	}
+	if c.core.Resting() && (c.core.Next() != Read || dl != c.core.PendingDeadline()) {
+		c.Fatalf("it rests, wants %b, and waits for %v", c.core.Next(), dl)
 	}
 	if dl.IsZero() || dl.After(c.now) || c.core.Next()&Close != 0 {
 		return

@@ -1,8 +1,8 @@
 package engine
 
 import (
-	"fmt"
 	"errors"
+	"fmt"
 	"io"
 	"os"
 	"strings"
@@ -541,11 +541,11 @@ func TestEchoStepsWithoutAllocation(t *testing.T) {
 // BenchmarkCoreEcho is what a Core costs for each message of 64 bytes, where it keeps
 // its buffers and where it has them of the Shared.
 func BenchmarkCoreEcho(b *testing.B) {
-	for _, pooled := range []bool{false, true} {
-		b.Run(fmt.Sprintf("pooled=%v", pooled), func(b *testing.B) {
+	for _, owned := range []bool{false, true} {
+		b.Run(fmt.Sprintf("owned=%v", owned), func(b *testing.B) {
 			sh := NewShared(stepFunc(echo), nil, new(Counters))
-			if pooled {
-				sh.Pool()
+			if owned {
+				sh.Own()
 			}
 			var core Core
 			now := time.Now()

@@ -10,7 +10,7 @@ import (
 
 // sendMost is how many bytes one call of sendfile(2) is asked for. It sends what fits
 // into the socket's buffer.
-const sendMost = 1 << 20
+const sendMost = 4 << 20
 
 // sendSome waits until the socket takes something, and has the kernel copy at most limit
 // bytes from where the file stands; 0 is its end.

@@ -192,10 +192,12 @@ func (e *Evented) open(q *Queue) (err error) {
 			return err
 		}
 	}
-	q.FD, err = e.opts.Open(q.l)
+	if q.FD, err = e.opts.Open(q.l); err != nil {
+		return err
+	}
 	q.loop = e.loops[e.next%len(e.loops)]
 	e.next++
-	return err
+	return nil
 }
 
 // waitOut waits if open has failed for what passes, as a lack of descriptors does: it
@@ -220,7 +222,7 @@ func (e *Evented) start() error {
 	for i := range loops {
 		l := new(evented)
 		sh := NewShared(e.svc, &e.cfg, &l.count)
-		sh.Pool()
+		sh.Own()
 		var err error
 		if l.Worker, err = e.opts.Make(e, sh); err != nil {
 			stopAll(loops[:i])
@@ -298,10 +300,16 @@ func (e *Evented) stop() {
 		return
 	}
 	close(e.stopped)
-	for _, l := range e.loops {
-		l.Post(l.Drain)
+	if !e.cutting.Load() { // else one at rest would be ended as if there were time
+		e.tellLoops(Worker.Drain)
 	}
 	go e.end()
+}
+
+func (e *Evented) tellLoops(what func(Worker)) {
+	for _, l := range e.loops {
+		l.Post(func() { what(l.Worker) })
+	}
 }
 
 // end waits until all has ended.
@@ -339,9 +347,7 @@ func (e *Evented) Shutdown(ctx context.Context) error {
 func (e *Evented) Close() error {
 	e.cutting.Store(true)
 	e.stop()
-	for _, l := range e.loops {
-		l.Post(l.Cut)
-	}
+	e.tellLoops(Worker.Cut)
 	<-e.over
 	return nil
 }

@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"sync"
 	"time"
 
 	"yodel"
@@ -21,8 +22,9 @@ type Shared struct {
 	minRate, mark, maxInput                int
 	poison                                 bool
 
-	pooled bool
-	spare  []*work // not lent; used only if pooled
+	owned bool
+	spare []*work   // not lent; used if owned
+	pool  sync.Pool // of *work; used if not
 }
 
 // NewShared resolves cfg, nil for the defaults, for the sessions of svc. What
@@ -44,23 +46,24 @@ func NewShared(svc yodel.Service, cfg *Config, count *Counters) *Shared {
 // Traced reports whether events are recorded.
 func (sh *Shared) Traced() bool { return sh.sink != nil }
 
+// Sink returns where events go; nil: nowhere.
+func (sh *Shared) Sink() trace.Sink { return sh.sink }
+
 func (sh *Shared) since(t time.Time) time.Duration { return t.Sub(sh.base) }
 
-// Pool makes connections hold their buffers only while something is in them, so that
-// one at rest costs next to nothing. All connections of sh must then be owned by one
-// goroutine, and it is called before the first one starts.
-func (sh *Shared) Pool() { sh.pooled = true }
+// Own says that all connections of sh belong to one goroutine, which needs no lock for
+// the buffers that they share. It is called before the first one starts.
+func (sh *Shared) Own() { sh.owned = true }
 
 const (
 	mostSpares = 32        // what many slow peers needed at once is not kept for the next time
 	mostKept   = 256 << 10 // nor are buffers, in bytes, that one has filled far beyond the usual
 )
 
-// lend returns an empty work.
+// lend returns an empty work: connections hold their buffers only while something is in
+// them, so that one at rest costs next to nothing.
 func (sh *Shared) lend() *work {
-	if n := len(sh.spare); n > 0 {
-		w := sh.spare[n-1]
-		sh.spare = sh.spare[:n-1]
+	if w := sh.takeSpare(); w != nil {
 		return w
 	}
 	w := new(work)
@@ -68,12 +71,30 @@ func (sh *Shared) lend() *work {
 	return w
 }
 
+// takeSpare returns nil if there is none.
+func (sh *Shared) takeSpare() *work {
+	if !sh.owned {
+		w, _ := sh.pool.Get().(*work)
+		return w
+	}
+	n := len(sh.spare)
+	if n == 0 {
+		return nil
+	}
+	w := sh.spare[n-1]
+	sh.spare = sh.spare[:n-1]
+	return w
+}
+
 // giveBack takes back a work in which there is nothing any more.
 func (sh *Shared) giveBack(w *work) {
-	if !sh.pooled || len(sh.spare) == mostSpares || w.out.Cap() > mostKept || cap(w.in) > mostKept {
-		return
+	switch {
+	case w.out.Cap() > mostKept || cap(w.in) > mostKept:
+	case !sh.owned:
+		sh.pool.Put(w)
+	case len(sh.spare) < mostSpares:
+		sh.spare = append(sh.spare, w)
 	}
-	sh.spare = append(sh.spare, w)
 }
 
 // clear drops what is in w, and keeps its buffers.

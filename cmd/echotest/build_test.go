@@ -21,7 +21,7 @@ import (
 
 // patience is how long anything may take that must come. It is never waited out where
 // all is well.
-const patience = 20 * time.Second
+const patience = 60 * time.Second
 
 // The lecture's programs.
 const (

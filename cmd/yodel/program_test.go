@@ -27,7 +27,7 @@ import (
 )
 
 // patience bounds each wait of a test. It is long: a machine may be busy.
-const patience = 30 * time.Second
+const patience = 60 * time.Second
 
 // folder is where the program under test is built, and where it keeps its state.
 var folder string

@@ -23,25 +23,25 @@ func tryMaxConns(k *kit, t *testing.T) {
 		most = 1
 	}
 	gate := engine.NewGate(&engine.GateConfig{MaxConns: most})
-	s := k.serve(t, "upper", engine.Config{Gate: gate})
+	s := k.serve(t, k.line(), engine.Config{Gate: gate})
 	var inside []*client
 	for range most {
 		c := s.dial()
-		c.ask("within the bound", "hi\n", "HI\n")
+		c.ask("within the bound", "hi\n", k.says("hi\n"))
 		inside = append(inside, c)
 	}
 	waiting := s.dial()
 	waiting.send("me too\n")
 	for range 20 {
 		for _, c := range inside {
-			c.ask("those inside are served", "hi\n", "HI\n")
+			c.ask("those inside are served", "hi\n", k.says("hi\n"))
 		}
 	}
 	if n := s.Stats().Accepted; n != int64(most) {
 		t.Errorf("%d were accepted", n)
 	}
 	inside[0].Close()
-	waiting.want("one has left", "ME TOO\n")
+	waiting.want("one has left", k.says("me too\n"))
 	list, _ := s.events.look()
 	if order := opsOf(list, trace.Accept, trace.Close); order != strings.Repeat("accept ", most)+"close accept " {
 		t.Errorf("the order is %s", order)

@@ -17,7 +17,7 @@ import (
 
 // patience is how long anything may take that must happen, on a machine that has much
 // else to do. No row waits for it to pass, unless it fails.
-const patience = 30 * time.Second
+const patience = 60 * time.Second
 
 // events is a Sink that keeps what it is told.
 type events struct {

@@ -18,6 +18,7 @@ package enginetest
 
 import (
 	"os"
+	"strings"
 	"testing"
 
 	"yodel/engine"
@@ -35,6 +36,7 @@ type Traits struct {
 	NoUnix      bool // it does not serve Unix sockets
 	NoTLS       bool // it does not serve TLS
 	NoDoor      bool // it runs no ConnServer and no ListenerServer
+	EchoOnly    bool // it runs echo and no other service
 
 	// ShortConns is how many connections come and go in the row that looks for what
 	// they leave behind; RaceConns is the same under the race detector. If zero,
@@ -80,14 +82,40 @@ const (
 	overTLS                      // TLS
 	door                         // the connection door
 	alone                        // it counts what is the process's, so no other row may run
+	services                     // services other than echo
 )
+
+// line is a service that answers what it is sent: upper, or echo where there is no other.
+// What it answers is says of that.
+func (k *kit) line() string {
+	if k.traits.EchoOnly {
+		return "echo"
+	}
+	return "upper"
+}
+
+func (k *kit) says(text string) string {
+	if k.traits.EchoOnly {
+		return text
+	}
+	return strings.ToUpper(text)
+}
+
+// change is says for a part of a pattern; nil: nothing is changed.
+func (k *kit) change() func([]byte) {
+	if k.traits.EchoOnly {
+		return nil
+	}
+	return toUpper
+}
 
 func (k *kit) lacks(n need) bool {
 	t := k.traits
 	return n&many != 0 && t.OneAtATime ||
 		n&anyListener != 0 && t.SocketsOnly ||
 		n&overTLS != 0 && t.NoTLS ||
-		n&door != 0 && t.NoDoor
+		n&door != 0 && t.NoDoor ||
+		n&services != 0 && t.EchoOnly
 }
 
 // A row is one thing that every engine must do.

@@ -17,9 +17,9 @@ import (
 // returns nil when the last one has ended.
 func tryDrain(k *kit, t *testing.T) {
 	for network, listen := range k.places() {
-		s := k.serveAt(t, listen(t), "upper", engine.Config{Quiet: 20 * time.Millisecond})
+		s := k.serveAt(t, listen(t), k.line(), engine.Config{Quiet: 20 * time.Millisecond})
 		c := s.dial()
-		c.ask("it is served", "hi\n", "HI\n")
+		c.ask("it is served", "hi\n", k.says("hi\n"))
 		done := s.shutdown(patience)
 		c.wantEnd("at rest over " + network)
 		c.Close()
@@ -159,12 +159,12 @@ func tryTooLate(k *kit, t *testing.T) {
 
 // tryTwoPlaces: one engine serves several listeners, and stops serving all.
 func tryTwoPlaces(k *kit, t *testing.T) {
-	s := k.serve(t, "upper", engine.Config{})
+	s := k.serve(t, k.line(), engine.Config{})
 	other := onTCP(t)
 	s.alsoAt(other)
 	for i := range 4 {
 		c := s.dialAt([]place{s.at, other}[i%2])
-		c.ask("it is served", "hi\n", "HI\n")
+		c.ask("it is served", "hi\n", k.says("hi\n"))
 		c.Close()
 	}
 	wantErr(t, "Shutdown", <-s.shutdown(patience), nil)

@@ -17,6 +17,7 @@ import (
 
 	"yodel/engine"
 	"yodel/sock"
+	"yodel/trace"
 	"yodel/yodeltest"
 )
 
@@ -128,6 +129,7 @@ func tryHandshakeCap(k *kit, t *testing.T) {
 	halves := []*client{s.dialAt(at)}
 	halves[0].send(hello[:10])
 	s.dial().ask("beside half a handshake others are served", "hi\n", "HI\n")
+	s.events.await(t, "its handshake is over", func(list []trace.Event) bool { return count(list, trace.Handshake, "") > 0 })
 	for range 2 {
 		c := s.dialAt(at)
 		c.Write([]byte(hello[:10])) // it may be closed already

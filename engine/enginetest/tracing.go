@@ -48,10 +48,10 @@ func (s *server) twoLines() []trace.Event {
 
 // tryPair: the first and the last event say who spoke with whom.
 func tryPair(k *kit, t *testing.T) {
-	s := k.serve(t, "upper", engine.Config{})
+	s := k.serve(t, k.line(), engine.Config{})
 	c := s.dial()
 	local, remote := addrPort(c.LocalAddr()), addrPort(c.RemoteAddr())
-	c.ask("it is served", "hi\n", "HI\n")
+	c.ask("it is served", "hi\n", k.says("hi\n"))
 	c.Close()
 	s.awaitEnds("the peer has ended", 1, engine.Peer)
 	list, _ := s.events.look()
@@ -63,8 +63,8 @@ func tryPair(k *kit, t *testing.T) {
 	if k.traits.NoUnix {
 		return
 	}
-	s = k.serveAt(t, onUnix(t), "upper", engine.Config{})
-	s.dial().ask("it is served", "hi\n", "HI\n")
+	s = k.serveAt(t, onUnix(t), k.line(), engine.Config{})
+	s.dial().ask("it is served", "hi\n", k.says("hi\n"))
 	list, _ = s.events.look()
 	if e := list[0]; e.Network != "unix" || e.Path != s.at.Addr().String() || e.Local.IsValid() {
 		t.Errorf("%+v", e)

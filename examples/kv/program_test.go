@@ -34,7 +34,7 @@ func TestMain(m *testing.M) {
 }
 
 // patience is how long a test waits for what must come.
-const patience = 20 * time.Second
+const patience = 60 * time.Second
 
 // boundAt reads the line with which kv says what it has bound.
 func boundAt(t *testing.T, out io.Reader, engine string) string {

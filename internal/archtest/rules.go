@@ -73,7 +73,7 @@ var inputOutput = []string{
 var rules = []rule{
 	// Pure packages.
 	{
-		in:      []string{"yodel", "yodel/service/small", "yodel/internal/escape"},
+		in:      []string{"yodel", "yodel/service/small", "yodel/internal/escape", "yodel/watch/packet", "yodel/watch/flow"},
 		imports: inputOutput,
 		allow:   []string{"net/netip"},
 		why:     "what it says is a function of what it heard and when: it does no I/O; take a yodel.Peer, a netip.AddrPort or bytes instead",
@@ -82,6 +82,11 @@ var rules = []rule{
 		in:   []string{"yodel", "yodel/service/small", "yodel/internal/escape"},
 		uses: clock,
 		why:  "the engine tells the time: use Input.Now, and Out.WakeAt to be called again",
+	},
+	{
+		in:   []string{"yodel/watch/packet", "yodel/watch/flow", "yodel/watch"},
+		uses: clock,
+		why:  "the packets tell the time: a capture of last year is analysed as one of now",
 	},
 	{
 		in:   []string{"yodel", "yodel/service/small", "yodel/internal/escape"},
@@ -105,6 +110,12 @@ var rules = []rule{
 		in:      []string{"yodel/rio"},
 		imports: []string{"net/...", "os/..."},
 		why:     "rio works over any io.Reader and io.Writer: a file, a pipe, a socket and a test's buffer are the same to it",
+	},
+	{
+		in:      []string{"yodel/watch/pcap"},
+		imports: []string{"net/...", "os/..."},
+		allow:   []string{"net/netip"},
+		why:     "a capture comes from any io.Reader: a file, standard input, a test's buffer",
 	},
 
 	// Who must not know whom, on whatever way.
@@ -145,6 +156,7 @@ var rules = []rule{
 	{
 		in: []string{
 			"yodel", "yodel/rio", "yodel/trace", "yodel/internal/escape", "yodel/service/small",
+			"yodel/watch/packet", "yodel/watch/pcap", "yodel/watch/flow",
 		},
 		imports: []string{"other modules"},
 		why:     "whoever takes this package as a library takes no other module with it: use the standard library",
@@ -181,6 +193,7 @@ var rules = []rule{
 		imports: []string{
 			"testing/...", "net/http/httptest", "github.com/rogpeppe/go-internal/...",
 			"go.uber.org/goleak", "pgregory.net/rapid", "github.com/google/go-cmp/...",
+			"github.com/gopacket/...", // a second opinion; what reads packets here is ours
 		},
 		why: "what serves tests does not go into programs: import it from a _test.go file",
 	},

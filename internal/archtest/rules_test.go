@@ -103,6 +103,14 @@ var broken = []struct {
 		"rio/file.go:2: yodel/rio imports os", "rio works over any io.Reader",
 	},
 	{
+		"the reader of captures opens files", "watch/pcap/open.go", "package pcap\nimport \"os\"\n",
+		"watch/pcap/open.go:2: yodel/watch/pcap imports os", "a capture comes from any io.Reader",
+	},
+	{
+		"a flow asks what time it is", "watch/flow/now.go", "package flow\nimport \"time\"\nvar _ = time.Now\n",
+		"watch/flow/now.go:3: yodel/watch/flow uses time.Now", "the packets tell the time",
+	},
+	{
 		"an engine knows a protocol", "engine/epoll/echo.go",
 		"package epoll\nimport \"yodel/service/small\"\n",
 		"engine/epoll/echo.go:2: yodel/engine/epoll imports yodel/service/small", "engines and sockets know no protocol",

@@ -14,7 +14,7 @@ import (
 )
 
 // patience bounds a run. One takes a fraction of a second; a machine may be busy.
-const patience = 20 * time.Second
+const patience = 60 * time.Second
 
 // A run is one row of the table being played.
 type run struct {

@@ -14,11 +14,15 @@ type Echo struct{}
 var (
 	_ yodel.Service = Echo{}
 	_ yodel.Replier = Echo{}
+	_ yodel.Echoer  = Echo{}
 )
 
 // Open returns the session. All connections share it: it has no state, and so costs
 // no memory.
 func (Echo) Open(yodel.Peer) yodel.Session { return echoSession{} }
+
+// Echoes returns true.
+func (Echo) Echoes() bool { return true }
 
 type echoSession struct{}
 

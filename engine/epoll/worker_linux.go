@@ -1,0 +1,188 @@
+package epoll
+
+import (
+	"syscall"
+	"time"
+
+	"yodel/engine"
+	"yodel/internal/loop"
+)
+
+const (
+	// bufferSize is how much is read at once, into memory that a loop has once.
+	bufferSize = 64 << 10
+
+	// quantum is how many calls a connection may make before others have their turn.
+	quantum = 16
+
+	// mostBatched is how many connections are read from before the first is answered.
+	mostBatched = 32
+
+	// acceptQuantum is the same for accepting.
+	acceptQuantum = 64
+)
+
+// worker is one event loop. But for Post, its methods are called on the goroutine that
+// is in Run, which owns all of it.
+type worker struct {
+	*loop.Loop
+	host       *engine.Evented
+	shared     *engine.Shared
+	exact      bool             // events are recorded: each has its own time
+	conns      loop.Table[conn] // by descriptor
+	queues     map[int32]*engine.Queue
+	buf        []byte
+	batch      []turn // of those who were read from
+	batchBytes int    // received for them
+}
+
+var _ engine.Worker = (*worker)(nil)
+
+func newWorker(host *engine.Evented, sh *engine.Shared) (*worker, error) {
+	l, err := loop.New()
+	if err != nil {
+		return nil, err
+	}
+	return &worker{
+		Loop: l, host: host, shared: sh, exact: sh.Traced(),
+		queues: make(map[int32]*engine.Queue), buf: make([]byte, bufferSize), batch: make([]turn, 0, mostBatched),
+	}, nil
+}
+
+// Run implements engine.Worker.
+func (w *worker) Run() { w.Loop.Run(w) }
+
+// clock returns the time: that of the turn, or, where it is recorded, of this moment.
+func (w *worker) clock() time.Time {
+	if w.exact {
+		return w.ReadClock()
+	}
+	return w.Now()
+}
+
+// Ready implements loop.Handler: a connection, or a listening socket, is ready.
+func (w *worker) Ready(key int32, e loop.Events) {
+	if c := w.conns.Get(key); c != nil {
+		w.ready(c, e)
+		return
+	}
+	if q := w.queues[key]; q != nil {
+		w.accept(q)
+	}
+}
+
+// ready reads, and leaves what follows from that for Told: calls of one kind made in a
+// row cost less than when they alternate, because the kernel's code for reading, its code
+// for writing and the session's do not fit the processor's cache together.
+func (w *worker) ready(c *conn, e loop.Events) {
+	c.note(e)
+	if c.is&readable != 0 && c.core.Next() == engine.Read {
+		w.read(c)
+	}
+	if c.is&batched != 0 {
+		return
+	}
+	c.is |= batched
+	w.batch = append(w.batch, turn{c: c})
+	if len(w.batch) == mostBatched || w.batchBytes > bufferSize || w.exact {
+		w.Told()
+	}
+}
+
+// A turn is what a connection does after it was read from.
+type turn struct {
+	c     *conn
+	n     int // written
+	all   int // pending then; 0: nothing was to be written
+	errno syscall.Errno
+}
+
+// Told implements loop.Handler: all that are ready have been read from. Now they are
+// written to, and then driven on.
+func (w *worker) Told() {
+	for i := range w.batch {
+		t := &w.batch[i]
+		if t.c.is&writable == 0 || t.c.core.Next()&engine.Write == 0 {
+			continue
+		}
+		p := t.c.core.Pending()
+		t.all = len(p)
+		t.n, t.errno = loop.Send(int(t.c.fd), p)
+	}
+	for i := range w.batch {
+		t := &w.batch[i]
+		t.c.is &^= batched
+		if t.all > 0 {
+			w.wrote(t.c, t.n, t.all, t.errno)
+		}
+		w.drive(t.c)
+	}
+	w.batch, w.batchBytes = w.batch[:0], 0
+}
+
+// Due implements loop.Handler.
+func (w *worker) Due(t *loop.Timer) {
+	c := w.conns.Get(t.Key)
+	c.core.Tick(w.clock())
+	w.drive(c)
+}
+
+// Accept implements engine.Worker. The listening socket is level-triggered: what is
+// left in its queue is told again.
+func (w *worker) Accept(q *engine.Queue) {
+	if err := w.Add(q.FD, int32(q.FD), loop.Readable); err != nil {
+		q.Failed(err)
+		return
+	}
+	w.queues[int32(q.FD)] = q
+}
+
+// Hold implements engine.Worker.
+func (w *worker) Hold(q *engine.Queue) {
+	if w.queues[int32(q.FD)] != nil {
+		delete(w.queues, int32(q.FD))
+		w.Remove(q.FD)
+	}
+}
+
+func (w *worker) accept(q *engine.Queue) {
+	if _, hold := q.AcceptSome(acceptQuantum, w.ReadClock); hold {
+		w.Hold(q)
+	}
+}
+
+// Adopt implements engine.Worker.
+func (w *worker) Adopt(v engine.Visitor) {
+	c := newConn(&v)
+	now := w.ReadClock() // the connection may be younger than this turn
+	c.core.Start(w.shared, v.Peer, v.ID, now)
+	w.conns.Set(int32(v.FD), c)
+	if err := w.Add(v.FD, int32(v.FD), interest); err != nil {
+		c.core.Failed(err, now)
+	}
+	w.catchUp(c, now)
+	w.drive(c)
+}
+
+// catchUp tells a connection what was told to all before it came.
+func (w *worker) catchUp(c *conn, now time.Time) {
+	switch {
+	case w.host.Cutting():
+		c.core.Cut(engine.Cut)
+	case w.host.Stopping():
+		c.core.Drain(now)
+	}
+}
+
+// Drain implements engine.Worker.
+func (w *worker) Drain() { w.tellAll(func(c *conn) { c.core.Drain(w.clock()) }) }
+
+// Cut implements engine.Worker.
+func (w *worker) Cut() { w.tellAll(func(c *conn) { c.core.Cut(engine.Cut) }) }
+
+func (w *worker) tellAll(tell func(*conn)) {
+	for c := range w.conns.All() {
+		tell(c)
+		w.drive(c)
+	}
+}
