@@ -110,10 +110,10 @@ func idOf(nc net.Conn) trace.ConnID {
 
 // finish is the end of every admitted connection, whose socket is closed.
 func (b *Blocking) finish(c *conn, e trace.Event) {
-	c.pass.Leave()
 	if b.cfg.Sink != nil {
-		b.emit(c, e)
+		b.emit(c, e) // before somebody else has the place
 	}
+	c.pass.Leave()
 	b.removeConn(c)
 }
 

@@ -85,7 +85,7 @@ func tryNoDescriptors(k *kit, t *testing.T) {
 }
 
 // slack is what a busy machine may add.
-const slack = 500 * time.Millisecond
+const slack = 2 * time.Second
 
 // tryEndlessLine: a line without an end passes through in pieces, and memory does not
 // grow.
@@ -108,8 +108,8 @@ func tryEndlessLine(k *kit, t *testing.T) {
 		after := p.tell(order{BytesOut: first + size})
 		t.Logf("%s: %d MiB took %d KiB of heap, %d KiB of the system, %d KiB at most", service, size>>20,
 			(after.Heap-before.Heap)>>10, (after.Sys-before.Sys)>>10, (after.Peak-before.Peak)>>10)
-		const most = 1 << 20
-		if after.Heap-before.Heap > most || after.Sys-before.Sys > most || !raceDetector && after.Peak-before.Peak > most {
+		const most, arena = 1 << 20, 4 << 20 // what the Go runtime takes of the system at a time
+		if after.Heap-before.Heap > most || after.Sys-before.Sys > most+arena || !raceDetector && after.Peak-before.Peak > most {
 			t.Errorf("%s: memory has grown: before %+v, after %+v", service, before, after)
 		}
 		if n := after.Stats.BytesOut; n != int64(first+size) {
@@ -124,7 +124,7 @@ func tryEndlessLine(k *kit, t *testing.T) {
 		t.Fatal(err)
 	}
 	c.ask("it is refused once", "\nquit\n", "500 line too long\n221 bye you\n")
-	if after := p.tell(order{}); after.Heap-before.Heap > 1<<20 || after.Sys-before.Sys > 1<<20 {
+	if after := p.tell(order{}); after.Heap-before.Heap > 1<<20 || after.Sys-before.Sys > 1<<20+4<<20 {
 		t.Errorf("dialogue: memory has grown: before %+v, after %+v", before, after)
 	}
 }
