@@ -42,17 +42,40 @@ func TestListenBindsWhatWasAsked(t *testing.T) {
 			if a.Port == 0 || a.Port != bound.Port() || bound.Addr().String() != tt.ip {
 				t.Errorf("bound is %v, Address has port %d", bound, a.Port)
 			}
+			go sayName(l, tt.word)
 			for ip, want := range map[string]bool{"127.0.0.1": tt.v4, "::1": tt.v6} {
-				c, err := net.Dial("tcp", Address{Host: ip, Port: a.Port}.HostPort())
-				if got := err == nil; got != want {
-					t.Errorf("from %s: %v, want it to be %v", ip, err, want)
-				}
-				if c != nil {
-					c.Close()
+				if got := saysName(Address{Host: ip, Port: a.Port}.HostPort(), tt.word); got != want {
+					t.Errorf("from %s: %v, want it to be %v", ip, got, want)
 				}
 			}
 		})
 	}
+}
+
+// sayName says a name to all who call.
+func sayName(l net.Listener, name string) {
+	for {
+		c, err := l.Accept()
+		if err != nil {
+			return
+		}
+		io.WriteString(c, name)
+		c.Close()
+	}
+}
+
+// saysName reports whether who listens there says that name: another program may have
+// the same port on another address.
+func saysName(address, name string) bool {
+	c, err := net.Dial("tcp", address)
+	if err != nil {
+		return false
+	}
+	defer c.Close()
+	c.SetDeadline(time.Now().Add(10 * time.Second))
+	got := make([]byte, len(name))
+	_, err = io.ReadFull(c, got)
+	return err == nil && string(got) == name
 }
 
 func TestListenOnANameTakesItsFirstIPv4Address(t *testing.T) {

@@ -148,3 +148,10 @@ func BenchmarkEcho(b *testing.B) {
 		out.Sent(out.Len())
 	}
 }
+
+// An engine may send back by itself what it gets.
+func TestEchoSaysSo(t *testing.T) {
+	if !(small.Echo{}).Echoes() {
+		t.Error("echo does not say that it sends back each byte")
+	}
+}
