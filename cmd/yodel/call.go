@@ -37,7 +37,7 @@ type callFlags struct {
 	v4, v6                 bool
 	trace, history         string
 	eachCall               bool
-	noHistory              bool
+	noHistory, noRecord    bool
 }
 
 func newCall(s std) *cobra.Command {
@@ -66,7 +66,7 @@ PORT is a number or a name from /etc/services.`,
 		},
 	}
 	f.bind(cmd.Flags())
-	advanced(cmd, "quiet", "wait", "insecure", "server-name", "source", "proxy", "proxy-source", "ipv4", "ipv6", "history", "no-history", "each-call")
+	advanced(cmd, "quiet", "wait", "insecure", "server-name", "source", "proxy", "proxy-source", "ipv4", "ipv6", "history", "no-history", "no-record", "each-call")
 	cmd.MarkFlagsMutuallyExclusive("prompt", "verify", "expect", "connect-only")
 	cmd.MarkFlagsMutuallyExclusive("ipv4", "ipv6")
 	cmd.MarkFlagsMutuallyExclusive("pin", "insecure")
@@ -97,6 +97,7 @@ func (f *callFlags) bind(fs *pflag.FlagSet) {
 	fs.BoolVarP(&f.v4, "ipv4", "4", false, "use IPv4 only")
 	fs.BoolVarP(&f.v6, "ipv6", "6", false, "use IPv6 only")
 	fs.StringVar(&f.history, "history", "", "keep typed lines in this `file` (default: in the state directory)")
+	fs.BoolVar(&f.noRecord, "no-record", false, "keep nothing for yodel story last")
 	fs.BoolVar(&f.noHistory, "no-history", false, "do not keep typed lines")
 	fs.BoolVar(&f.eachCall, "each-call", false, "with --trace: write each single read and write")
 }
@@ -242,7 +243,15 @@ func (c *calling) options() (*sock.Options, func() error, error) {
 		}
 		opts.Sink, done = trace.Tee(f.events(c.eachCall), opts.Sink), f.close
 	}
-	return opts, done, nil
+	return opts, c.record(opts, done), nil
+}
+
+// record keeps the events for yodel story last, too, and returns what is to be done at
+// the end.
+func (c *calling) record(opts *sock.Options, done func() error) func() error {
+	r := openRecorder(c.noRecord)
+	opts.Sink = trace.Tee(opts.Sink, r.sink())
+	return func() error { return errors.Join(done(), r.close()) }
 }
 
 func (c *calling) tlsConfig() (*tls.Config, error) {

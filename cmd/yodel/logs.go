@@ -63,7 +63,9 @@ func openLogs(io std, f *serveFlags) (*serveLogs, error) {
 		}
 		l.closers = append(l.closers, l.file.close)
 	}
-	l.sink = trace.Tee(out, l.file.events(f.eachCall))
+	kept := openRecorder(f.noRecord)
+	l.closers = append(l.closers, kept.close)
+	l.sink = trace.Tee(out, l.file.events(f.eachCall), kept.sink())
 	if f.names {
 		n := &trace.Namer{Next: l.sink, Lookup: confirmedName(&sock.Resolver{})}
 		l.sink = n

@@ -31,6 +31,7 @@ func TestScripts(t *testing.T) {
 			env.Values[testKey{}] = env.T().(testing.TB)
 			env.Setenv("GORACE", os.Getenv("GORACE"))
 			env.Setenv("XDG_STATE_HOME", env.WorkDir)
+			captures(env)
 			return nil
 		},
 		Cmds: map[string]func(ts *testscript.TestScript, neg bool, args []string){
@@ -41,6 +42,19 @@ func TestScripts(t *testing.T) {
 		RequireUniqueNames: true,
 		ContinueOnError:    true,
 	})
+}
+
+// captures gives a script a capture file, $CAPTURE, and one that was cut short, $CUT.
+func captures(env *testscript.Env) {
+	t := env.Values[testKey{}].(testing.TB)
+	whole := echoCapture(t)
+	for name, content := range map[string][]byte{"CAPTURE": whole, "CUT": whole[:len(whole)-40]} {
+		path := filepath.Join(t.TempDir(), name)
+		if err := os.WriteFile(path, content, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		env.Setenv(name, path)
+	}
 }
 
 // testKey is where a script keeps its test.

@@ -43,6 +43,7 @@ type serveFlags struct {
 	udpRate   int
 	unixMode  uint32
 	eachCall  bool
+	noRecord  bool
 	idleGiven bool
 	user      string
 	userGiven bool
@@ -89,7 +90,7 @@ systemd has passed go to the services without an address.`,
 	}
 	f.bind(cmd.Flags())
 	advanced(cmd, "max-per-ip", "header-timeout", "min-rate", "backlog", "grace", "allow", "deny",
-		"amplify", "udp-rate", "unix-mode", "each-call", "proxy-from", "keepalive", "user-timeout", "check-config", "max-children", "inetd")
+		"amplify", "udp-rate", "unix-mode", "each-call", "proxy-from", "keepalive", "user-timeout", "check-config", "max-children", "inetd", "no-record")
 	return cmd
 }
 
@@ -122,6 +123,7 @@ func (f *serveFlags) bind(fs *pflag.FlagSet) {
 	fs.BoolVar(&f.amplify, "amplify", false, "let datagram answers be longer than their requests: others can be flooded that way")
 	fs.IntVar(&f.udpRate, "udp-rate", 0, "datagrams answered a second for one source (0: 100, and 100000 on this host; negative: no bound)")
 	fs.Uint32Var(&f.unixMode, "unix-mode", 0o600, "permission bits of unix: sockets")
+	fs.BoolVar(&f.noRecord, "no-record", false, "keep nothing for yodel story last")
 	fs.BoolVar(&f.eachCall, "each-call", false, "with --trace: write each single read and write")
 }
 

@@ -1,0 +1,267 @@
+package main
+
+import (
+	"bytes"
+	"cmp"
+	"encoding/binary"
+	"fmt"
+	"io"
+	"net/netip"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"slices"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"yodel/watch/packet"
+	"yodel/watch/pcap"
+)
+
+// echoCapture is a capture of a short talk, an ICMP error and a lost datagram, some of it
+// sent again.
+func echoCapture(t testing.TB) []byte {
+	t.Helper()
+	var out bytes.Buffer
+	w := pcap.NewWriter(&out, nil)
+	n, err := w.AddInterface(&pcap.Interface{LinkType: packet.Raw, Name: "lo"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	now := time.Date(2026, 5, 6, 7, 8, 9, 0, time.UTC)
+	client, server := netip.MustParseAddrPort("127.0.0.1:51213"), netip.MustParseAddrPort("127.0.0.1:15213")
+	write := func(data []byte) {
+		now = now.Add(time.Millisecond)
+		p := &pcap.Packet{Time: now, Direction: packet.Outbound, Data: data, Comments: []string{"seen"}}
+		if err := w.WritePacket(n, p); err != nil {
+			t.Fatal(err)
+		}
+	}
+	segment := func(fromServer bool, flags packet.TCPFlags, seq, ack, window uint32, payload string) {
+		from, to, base, other := client, server, uint32(1000), uint32(9000)
+		if fromServer {
+			from, to, base, other = to, from, other, base
+		}
+		b := binary.BigEndian.AppendUint16(nil, from.Port())
+		b = binary.BigEndian.AppendUint16(b, to.Port())
+		b = binary.BigEndian.AppendUint32(b, base+seq)
+		b = binary.BigEndian.AppendUint32(b, other+ack)
+		b = binary.BigEndian.AppendUint16(b, 5<<12|uint16(flags))
+		b = binary.BigEndian.AppendUint16(b, uint16(window))
+		write(ip4(6, from.Addr(), to.Addr(), append(append(b, 0, 0, 0, 0), payload...)))
+	}
+	segment(false, packet.SYN, 0, 0, 1000, "")
+	segment(true, packet.SYN|packet.ACK, 0, 1, 1000, "")
+	segment(false, packet.ACK, 1, 1, 1000, "")
+	segment(false, packet.ACK, 1, 1, 1000, "hello\n")
+	segment(false, packet.ACK, 7, 1, 1000, "again\n")
+	segment(false, packet.ACK, 1, 1, 1000, "hello\n")
+	now = now.Add(time.Second)
+	segment(false, packet.ACK, 7, 1, 1000, "again\n")
+	segment(true, packet.ACK, 1, 13, 0, "")
+	segment(true, packet.ACK, 1, 13, 0, "")
+	segment(true, packet.ACK, 1, 13, 500, "")
+	segment(false, packet.ACK, 20, 1, 1000, "behind a gap")
+	segment(true, packet.RST|packet.ACK, 1, 13, 0, "")
+	question := ip4(17, client.Addr(), server.Addr(), append(binary.BigEndian.AppendUint16(binary.BigEndian.AppendUint16(nil, 5353), 53), 0, 9, 0, 0, '?'))
+	write(question)
+	write(ip4(1, server.Addr(), client.Addr(), append([]byte{3, 4, 0, 0, 0, 0, 5, 0x78}, question...)))
+	if err := w.Flush(); err != nil {
+		t.Fatal(err)
+	}
+	return out.Bytes()
+}
+
+func ip4(protocol byte, from, to netip.Addr, payload []byte) []byte {
+	b := make([]byte, 20, 20+len(payload))
+	b[0], b[8], b[9] = 0x45, 64, protocol
+	binary.BigEndian.PutUint16(b[2:], uint16(20+len(payload)))
+	copy(b[12:], from.AsSlice())
+	copy(b[16:], to.AsSlice())
+	return append(b, payload...)
+}
+
+func saveCapture(t *testing.T, content []byte) string {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), "capture.pcapng")
+	if err := os.WriteFile(path, content, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
+
+// What watch prints is in docs/json.md, and nothing else is.
+func TestWatchJSONIsDocumented(t *testing.T) {
+	t.Parallel()
+	s, _ := readSchema(t)
+	out := runYodel(t, "", "watch", "--json", "--read", saveCapture(t, echoCapture(t))).out
+	got := s.check(t, out, "watch")
+	for _, typ := range typesOf(s, "watch") {
+		if !got[typ] {
+			t.Errorf("no line of type %s came", typ)
+		}
+	}
+	var documented, real []string
+	for typ := range s {
+		if strings.HasPrefix(typ, "watch/") {
+			for _, name := range fieldNames(s, typ) {
+				documented = append(documented, name[strings.LastIndexByte(name, '.')+1:])
+			}
+		}
+	}
+	for _, name := range []string{"packetLine", "icmpLine", "flowLine", "resetLine", "icmpSum", "halfLine", "countLine", "rttLine", "captureLine"} {
+		real = append(real, structTags(t, "../../watch/json.go", name)...)
+	}
+	slices.Sort(documented)
+	slices.Sort(real)
+	if documented, real = slices.Compact(documented), slices.Compact(real); !slices.Equal(documented, real) {
+		t.Errorf("docs/json.md has the fields\n%q, and there are\n%q", documented, real)
+	}
+}
+
+// The program follows a file that grows, shows what is whole, and ends well when it is
+// told to.
+func TestWatchFollows(t *testing.T) {
+	t.Parallel()
+	whole := echoCapture(t)
+	path := saveCapture(t, whole[:len(whole)/2])
+	cmd := exec.Command(program(t), "watch", "--read", path, "--follow", "--text", "0")
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	var complaints strings.Builder
+	cmd.Stderr = &complaints
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	defer cmd.Process.Kill()
+	shown := &lineReader{in: out}
+	shown.until(t, "SYN: connect()")
+	file, err := os.OpenFile(path, os.O_APPEND|os.O_WRONLY, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer file.Close()
+	file.Write(whole[len(whole)/2 : len(whole)-5])
+	shown.until(t, "RST from the server")
+	if runtime.GOOS == "windows" {
+		return
+	}
+	cmd.Process.Signal(syscall.SIGTERM)
+	rest, _ := io.ReadAll(out)
+	if err := cmd.Wait(); err != nil || complaints.String() != "" || !strings.Contains(string(rest), "reset by server") {
+		t.Errorf("%v: %s: %s", err, &complaints, rest)
+	}
+}
+
+// When nobody looks any more, the program ends well, and what it records is whole.
+func TestWatchIntoAClosedPipe(t *testing.T) {
+	t.Parallel()
+	r, w, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.Close()
+	defer w.Close()
+	copied := filepath.Join(t.TempDir(), "copy.pcapng")
+	cmd := exec.Command(program(t), "watch", "--read", saveCapture(t, echoCapture(t)), "--write", copied)
+	var complaints strings.Builder
+	cmd.Stdout, cmd.Stderr = w, &complaints
+	if err := cmd.Run(); err != nil || complaints.String() != "" {
+		t.Errorf("%v: %s", err, &complaints)
+	}
+	if out := runYodel(t, "", "watch", "--summary", "--read", copied).out; !strings.Contains(out, "14 packets") {
+		t.Error(out)
+	}
+}
+
+// lineReader reads a program's output up to some text.
+type lineReader struct {
+	in   io.Reader
+	seen []byte
+}
+
+func (r *lineReader) until(t *testing.T, text string) {
+	t.Helper()
+	buf := make([]byte, 4096)
+	for !bytes.Contains(r.seen, []byte(text)) {
+		n, err := r.in.Read(buf)
+		r.seen = append(r.seen, buf[:n]...)
+		if err != nil {
+			t.Fatalf("%v before %q came: %s", err, text, r.seen)
+		}
+	}
+}
+
+// A capture of any size is read in 64 MiB by the real program: here many packets, each
+// of another connection, from a pipe.
+func TestWatchMemory(t *testing.T) {
+	if raceDetector() {
+		t.Log("with the race detector programs are larger: not measured")
+		return
+	}
+	if runtime.GOOS != "linux" {
+		return // that is where a process tells how much it had
+	}
+	cmd := exec.Command(program(t), "watch", "--read", "-", "--summary")
+	in, err := cmd.StdinPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	count := &lineCounter{}
+	cmd.Stdout, cmd.Stderr = count, count
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	defer cmd.Process.Kill()
+	const size, number = 20_000, 9_000
+	head := binary.BigEndian.AppendUint32(nil, 0xa1b2c3d4)
+	in.Write(append(head, 0, 2, 0, 4, 0, 0, 0, 0, 0, 0, 0, 0, 0, 4, 0, 0, 0, 0, 0, 101))
+	record := make([]byte, 16, 16+size)
+	payload := append([]byte{0, 0, 0, 80, 0, 0, 0, 9, 0, 0, 0, 1, 0x50, 0x10, 1, 1, 0, 0, 0, 0}, make([]byte, size-40)...)
+	record = append(record, ip4(6, netip.MustParseAddr("10.0.0.1"), netip.MustParseAddr("10.0.0.2"), payload)...)
+	binary.BigEndian.PutUint32(record[8:], size)
+	binary.BigEndian.PutUint32(record[12:], size)
+	for i := range uint32(number) {
+		binary.BigEndian.PutUint32(record[16+12:], i*2654435761) // another client
+		if _, err := in.Write(record); err != nil {
+			t.Fatal(err)
+		}
+	}
+	most := peakMemory(t, cmd.Process.Pid)
+	in.Close()
+	if err := cmd.Wait(); err != nil || count.lines < 3*number {
+		t.Errorf("%v, %d lines", err, count.lines)
+	}
+	if t.Logf("at most %d KiB", most); most > 64<<10 {
+		t.Errorf("it took %d KiB", most)
+	}
+}
+
+type lineCounter struct{ lines int }
+
+func (c *lineCounter) Write(p []byte) (int, error) {
+	c.lines += bytes.Count(p, []byte("\n"))
+	return len(p), nil
+}
+
+// peakMemory is how much memory a process had at most, in KiB.
+func peakMemory(t *testing.T, pid int) int {
+	t.Helper()
+	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, after, _ := strings.Cut(string(status), "VmHWM:")
+	fields := strings.Fields(after)
+	n, err := strconv.Atoi(cmp.Or(append(fields, "none")[0], "none"))
+	if err != nil {
+		t.Fatalf("%v: %s", err, status)
+	}
+	return n
+}

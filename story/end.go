@@ -1,0 +1,340 @@
+package story
+
+import (
+	"yodel/watch/packet"
+)
+
+// ending is how a connection ended, and where the walk back begins.
+type ending struct {
+	last node
+	have bool
+
+	// tail is what is not a node: time at the end during which what was sent did not come.
+	tail held
+
+	how     Verdict // who closed; "" if nobody did
+	why     string
+	hard    bool // by RST: not as the two had agreed
+	answers bool // by RST that only answers what came
+	blind   bool // a capture had ended before: what did not come can't be told
+}
+
+// findEnd looks for the end of a connection.
+func (w *walk) findEnd() ending {
+	var e ending
+	if w.reset(&e) {
+		return e
+	}
+	w.closing(&e)
+	if w.pending(&e) || w.untaken(&e) {
+		return e
+	}
+	e.last, e.have = w.lastArrival()
+	if n, ok := w.serverGone(e.how); ok {
+		e.last = n
+	}
+	return e
+}
+
+// serverGone returns the arrival of the server's FIN, if it was first and the client has
+// only closed its own end after it: a server that has closed waits for nobody.
+func (w *walk) serverGone(how Verdict) (node, bool) {
+	l := w.line[client]
+	if how != ClosedByServer || l == nil || l.fin[server] < 0 || len(l.whole[server]) == 0 {
+		return node{}, false
+	}
+	for i := l.fin[server] + 1; i < len(l.wire.seen); i++ {
+		if s := &l.wire.seen[i]; s.length > 0 && !s.icmp {
+			return node{}, false
+		}
+	}
+	p := l.whole[server][len(l.whole[server])-1]
+	return node{client, false, ofStream, p.pos, p.at, p.i}, true
+}
+
+// reset finds the RST that has ended the connection.
+func (w *walk) reset(e *ending) bool {
+	if r, to, ok := w.forged(); ok {
+		e.how, e.hard = NobodyWeSee, true
+		e.why = "a RST came to the " + to.String() + " that the " + to.other().String() + " has not sent: a host between them has, in its name"
+		e.last, e.have = w.beforeReset(to, r)
+		e.tail = held{from: e.last.time, to: r.at, by: HeldUnseen}
+		return true
+	}
+	r, by, ok := w.firstReset()
+	if !ok || w.finished(by, r) {
+		return false
+	}
+	e.hard = true
+	if w.line[by] == nil { // it came from the end that was not captured
+		e.how = CannotTell
+		e.why = "a RST came from the " + by.String() + "'s side: its kernel has sent it, or a host between in its name"
+		e.last, e.have = w.beforeReset(by.other(), r)
+		e.tail = held{from: e.last.time, to: r.at, by: HeldUnseen}
+		return true
+	}
+	e.how = [2]Verdict{KernelOfClient, KernelOfServer}[by]
+	e.answers = w.line[by].wire.seen[r.i].ack < 0
+	e.why = w.whyReset(by, r)
+	e.last, e.have = node{at: by, sent: true, kind: ofReset, time: r.at, i: r.i}, true
+	return true
+}
+
+// beforeReset returns the last thing that came to an end before a RST did, or that it
+// has sent.
+func (w *walk) beforeReset(at end, r point) (node, bool) {
+	l := w.line[at]
+	came, okCame := l.whole[at.other()].before(r.i)
+	own, okOwn := l.sent[at].before(r.i)
+	switch {
+	case okOwn && (!okCame || own.i > came.i):
+		return node{at, true, ofStream, own.pos, own.at, own.i}, true
+	case okCame:
+		return node{at, false, ofStream, came.pos, came.at, came.i}, true
+	}
+	return node{}, false
+}
+
+// forged finds a RST that came to an end, and was not sent by the other, and was obeyed.
+func (w *walk) forged() (r point, to end, ok bool) {
+	if w.line[client] == nil || w.line[server] == nil || w.one() {
+		return r, to, false
+	}
+	for _, to := range []end{client, server} {
+		from := to.other()
+		for _, r := range w.line[to].resets[from] {
+			if !w.line[from].hasReset(from, r.pos) && w.covered(from, r.at) && w.obeyed(to, r) {
+				return r, to, true
+			}
+		}
+	}
+	return r, to, false
+}
+
+func (l *line) hasReset(by end, pos int64) bool {
+	for _, r := range l.resets[by] {
+		if r.pos == pos {
+			return true
+		}
+	}
+	return false
+}
+
+// obeyed reports whether an end said nothing more after a RST, but for RSTs.
+func (w *walk) obeyed(e end, r point) bool {
+	l := w.line[e]
+	for i := r.i + 1; i < len(l.wire.seen); i++ {
+		if s := &l.wire.seen[i]; s.from == e && !s.icmp && !s.resets() {
+			return false
+		}
+	}
+	return true
+}
+
+// firstReset returns the first RST that an end has sent or, of an end that was not
+// captured, that came from it.
+func (w *walk) firstReset() (r point, by end, ok bool) {
+	for _, e := range []end{client, server} {
+		l := w.line[e]
+		if l == nil {
+			l = w.line[e.other()]
+		}
+		if list := l.resets[e]; len(list) > 0 && (!ok || list[0].at < r.at) {
+			r, by, ok = list[0], e, true
+		}
+	}
+	return r, by, ok
+}
+
+// finished reports whether the connection had been closed when a RST was sent: by its
+// sender, which has nobody any more to read what comes, or by the other one, if the RST
+// only answers what came after that.
+func (w *walk) finished(by end, r point) bool {
+	l := w.line[by]
+	if l == nil {
+		l = w.line[by.other()]
+	}
+	if l.fin[by] >= 0 && l.fin[by] < r.i {
+		return true
+	}
+	peer := l.fin[by.other()] >= 0 && l.fin[by.other()] < r.i
+	return peer && l.wire.seen[r.i].ack < 0
+}
+
+// whyReset says what a RST can mean, by what it answers (RFC 9293 §3.10.4).
+func (w *walk) whyReset(by end, r point) string {
+	l := w.line[by]
+	s := &l.wire.seen[r.i]
+	switch {
+	case by == server && len(l.sent[server]) == 0:
+		return "the server's kernel has answered the SYN with RST: nothing listens on that port, or a filter of that host refuses, or the accept queue is full and tcp_abort_on_overflow is set"
+	case s.ack < 0:
+		return "the " + by.String() + "'s kernel has answered with RST, for it has no such connection any more"
+	}
+	return "the " + by.String() + "'s kernel has sent RST: its program was killed, or closed with bytes unread or with SO_LINGER of 0, or its kernel gave up"
+}
+
+// closing finds out whose FIN was first.
+func (w *walk) closing(e *ending) {
+	var at [2]int64
+	var has [2]bool
+	for _, x := range []end{client, server} {
+		l := w.line[x]
+		if l == nil {
+			l = w.line[x.other()]
+		}
+		if has[x] = l.fin[x] >= 0; has[x] {
+			at[x] = l.at[l.fin[x]]
+		}
+	}
+	switch {
+	case has[client] && has[server] && w.crossed():
+		e.why = "both have closed at the same time"
+		e.how = ClosedByClient
+		if at[server] < at[client] {
+			e.how = ClosedByServer
+		}
+	case has[client] && (!has[server] || w.finBefore(client)):
+		e.how, e.why = ClosedByClient, "the client has closed first"
+	case has[server]:
+		e.how, e.why = ClosedByServer, "the server has closed first"
+	}
+}
+
+// finBefore reports whether an end's FIN was first: it was sent before the other's came.
+func (w *walk) finBefore(e end) bool {
+	l := w.line[e]
+	if l == nil {
+		l = w.line[e.other()]
+	}
+	return l.fin[e] < l.fin[e.other()]
+}
+
+// crossed reports whether each end had closed before the other's FIN came to it.
+func (w *walk) crossed() bool {
+	if w.line[client] == nil || w.line[server] == nil || w.one() {
+		return false
+	}
+	return w.finBefore(client) && w.finBefore(server)
+}
+
+// pending finds what was sent and never came: the time from its first sending to the
+// last packet is the network's.
+func (w *walk) pending(e *ending) bool {
+	if w.line[client] == nil || w.line[server] == nil || w.one() {
+		return false
+	}
+	found := false
+	for _, from := range []end{client, server} {
+		own, far := w.line[from], w.line[from.other()]
+		p, ok := own.missing(far, from)
+		if !ok {
+			continue
+		}
+		until := w.lastTime()
+		if until-p.at < prompt { // it was under way when the capture ended
+			continue
+		}
+		if !w.covered(from.other(), p.at) {
+			e.blind = true
+			continue
+		}
+		if found && p.at > e.last.time {
+			continue
+		}
+		found = true
+		e.last, e.have = node{from, true, ofStream, p.pos, p.at, p.i}, true
+		e.tail = held{from: p.at, to: until, by: network(from), why: lost, copies: own.copies(from, p.pos, p.i, until)}
+	}
+	return found
+}
+
+// missing returns the first part of an end's stream that never came to the other.
+func (l *line) missing(far *line, from end) (point, bool) {
+	came := int64(-1)
+	if c := far.whole[from]; len(c) > 0 {
+		came = c.last()
+	}
+	return l.sent[from].reach(came + 1)
+}
+
+// lastTime is when the last packet of the connection was seen.
+func (w *walk) lastTime() int64 {
+	var last int64
+	for _, l := range w.line {
+		if l != nil && len(l.at) > 0 {
+			last = max(last, l.at[len(l.at)-1])
+		}
+	}
+	return last
+}
+
+// untaken finds what came, was not acknowledged to the end, and came again: the kernel
+// there did not take it.
+func (w *walk) untaken(e *ending) bool {
+	for _, at := range []end{server, client} {
+		l := w.line[at]
+		if l == nil {
+			continue
+		}
+		from := at.other()
+		if len(l.whole[from]) == 0 {
+			continue
+		}
+		last := l.whole[from][len(l.whole[from])-1]
+		if _, acked := l.acks[at].reach(last.pos); acked {
+			continue
+		}
+		until, n := last.at, 1
+		for i := last.i + 1; i < len(l.wire.seen); i++ {
+			s := &l.wire.seen[i]
+			if s.from == from && s.takes() && s.seq+l.shifts[from] < last.pos {
+				until = l.at[i]
+				n++
+			}
+		}
+		if n < 2 || until-last.at < neglected || l.zero[at] {
+			continue
+		}
+		e.last, e.have = node{at, false, ofStream, last.pos, last.at, last.i}, true
+		e.tail = held{from: last.at, to: until, by: HeldByServer, why: refused, copies: n}
+		if at == client {
+			e.tail.by = HeldByClient
+		} else if w.queueFull != nil && w.queueFull(last.at) {
+			e.tail.by = HeldInQueue
+		}
+		return true
+	}
+	return false
+}
+
+// lastArrival returns the last thing that came to an end, or that one has sent.
+func (w *walk) lastArrival() (n node, ok bool) {
+	for _, at := range []end{client, server} {
+		l := w.line[at]
+		if l == nil {
+			continue
+		}
+		for _, of := range []end{client, server} {
+			c := l.whole[of]
+			if len(c) == 0 {
+				continue
+			}
+			p := c[len(c)-1]
+			if !ok || p.at > n.time {
+				n, ok = node{at, of == at, ofStream, p.pos, p.at, p.i}, true
+			}
+		}
+	}
+	return n, ok
+}
+
+// opens reports whether the beginning of the connection was captured.
+func (l *line) opens() bool {
+	for i := range l.wire.seen {
+		if s := &l.wire.seen[i]; s.flags&(packet.SYN|packet.ACK) == packet.SYN {
+			return true
+		}
+	}
+	return false
+}

@@ -1,0 +1,164 @@
+package story
+
+import (
+	"fmt"
+	"time"
+
+	"yodel/watch"
+)
+
+// judged is what speaks for a verdict.
+type judged struct {
+	verdict Verdict
+	why     string
+	toTell  []string
+}
+
+// sums is how long each had the connection.
+type sums struct {
+	by      [holders]int64
+	refused [2]int64 // by end: of what is in by
+	delayed [2]int64
+	owed    [2]int64 // may have been the other's
+}
+
+func (w *walk) sums() sums {
+	var s sums
+	for i := range w.held {
+		h := &w.held[i]
+		n := h.length()
+		s.by[h.by] += n
+		e := client
+		if h.by == HeldByServer || h.by == HeldByHandler || h.by == HeldInQueue {
+			e = server
+		}
+		switch h.why {
+		case refused:
+			if h.by != HeldInQueue {
+				s.refused[e] += n
+			}
+		case delayed:
+			s.delayed[e] += n
+		case owed, gaveUp:
+			s.owed[e] += n
+		}
+	}
+	return s
+}
+
+func (s *sums) server() int64 { return s.by[HeldInQueue] + s.by[HeldByHandler] + s.by[HeldByServer] }
+
+// judge finds the one who kept the other waiting. ok is false if nobody did for long.
+func judge(s sums, wrong, remarkable int64) (j judged, ok bool) {
+	j, ok = s.largest(wrong, remarkable)
+	if !ok {
+		return j, false
+	}
+	if s.owed[client] > 0 || s.owed[server] > 0 {
+		moved := s.moved()
+		if other, stillOK := moved.largest(wrong, remarkable); !stillOK || other.verdict != j.verdict {
+			return s.owing(), true
+		}
+	}
+	return j, true
+}
+
+// moved gives what may have been the other's to the other.
+func (s *sums) moved() sums {
+	m, left := *s, s.owed[server]
+	m.by[HeldByClient] += s.owed[server] - s.owed[client]
+	m.by[HeldByServer] += s.owed[client]
+	for _, h := range []Holder{HeldByHandler, HeldByServer} {
+		take := min(m.by[h], left)
+		m.by[h] -= take
+		left -= take
+	}
+	m.owed = [2]int64{}
+	return m
+}
+
+func (s *sums) owing() judged {
+	waited := time.Duration(max(s.owed[client], s.owed[server]))
+	return judged{
+		CannotTell,
+		fmt.Sprintf("for %s the one had said something and the other nothing: the packets do not show whether an answer was due", watch.Duration(waited)),
+		[]string{"what the programs did: traces of both (--trace), with --each-call"},
+	}
+}
+
+// largest names the largest part, if it is certain that it is.
+func (s *sums) largest(wrong, remarkable int64) (j judged, ok bool) {
+	net := s.by[HeldThere] + s.by[HeldBack]
+	apart := [...]struct {
+		n int64
+		j judged
+	}{
+		{s.by[HeldUnseen], judged{CannotTell, "it happened beyond the only capture", nil}},
+		{s.refused[server], judged{
+			CannotTell, "packets came to the server's host, and its kernel did not take them: its accept queue was full, or a filter of that host dropped them",
+			[]string{"the server's host: nstat -az TcpExtListenOverflows TcpExtListenDrops; nft list ruleset; or the trace of the server"},
+		}},
+		{s.refused[client], judged{
+			CannotTell, "packets came to the client's host, and its kernel did not take them: a filter of that host perhaps",
+			[]string{"the client's host: nft list ruleset"},
+		}},
+		{s.delayed[server], judged{
+			CannotTell, "the server's kernel put off an acknowledgement that the client's kernel waited for before it sent more (Nagle's algorithm and delayed acknowledgement)",
+			[]string{"the client's program: TCP_NODELAY, or one write in place of several"},
+		}},
+		{s.delayed[client], judged{
+			CannotTell, "the client's kernel put off an acknowledgement that the server's kernel waited for before it sent more (Nagle's algorithm and delayed acknowledgement)",
+			[]string{"the server's program: TCP_NODELAY, or one write in place of several"},
+		}},
+		{s.by[HeldByClient] - s.refused[client] - s.delayed[client], judged{verdict: Client}},
+		{s.server() - s.refused[server] - s.delayed[server], judged{verdict: Server}},
+		{net, judged{verdict: NetworkThere}},
+	}
+	best := 0
+	for i := range apart {
+		if apart[i].n > apart[best].n {
+			best = i
+		}
+	}
+	if apart[best].n < remarkable {
+		return j, false
+	}
+	j = apart[best].j
+	switch j.verdict {
+	case Server:
+		j.verdict = s.ofServer()
+	case NetworkThere:
+		return s.ofNetwork(wrong, remarkable), true
+	}
+	return j, true
+}
+
+// ofServer tells accept queue from handler, where that is known.
+func (s *sums) ofServer() Verdict {
+	queue, handler, either := s.by[HeldInQueue], s.by[HeldByHandler], s.by[HeldByServer]-s.refused[server]
+	switch {
+	case queue > handler+either:
+		return AcceptQueue
+	case handler > queue+either:
+		return Handler
+	}
+	return Server
+}
+
+// ofNetwork tells there from back, as far as the clocks allow.
+func (s *sums) ofNetwork(wrong, remarkable int64) judged {
+	there, back := s.by[HeldThere], s.by[HeldBack]
+	others := max(s.by[HeldByClient], s.server(), s.by[HeldUnseen])
+	switch {
+	case there-wrong > back+wrong && there-wrong > others && there-wrong >= remarkable/2:
+		return judged{verdict: NetworkThere}
+	case back-wrong > there+wrong && back-wrong > others && back-wrong >= remarkable/2:
+		return judged{verdict: NetworkBack}
+	}
+	return judged{
+		CannotTell,
+		fmt.Sprintf("the network took longest, %s there and back together, but the clocks of the two captures are not known well enough to tell which way",
+			watch.Duration(time.Duration(there+back))),
+		[]string{"captures whose clocks agree, by PTP or NTP, or more packets in both directions"},
+	}
+}

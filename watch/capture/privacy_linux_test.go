@@ -1,0 +1,320 @@
+package capture
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"testing"
+
+	"golang.org/x/sys/unix"
+
+	"yodel/yodeltest"
+	"yodel/yodeltest/netns"
+)
+
+const (
+	firstUser  = 12345
+	secondUser = 65534 // by which number the kernel also means: nobody that we know
+)
+
+// A place is where two users talk to the same server.
+type place struct {
+	name   string
+	local  netip.Addr
+	remote netip.AddrPort
+}
+
+func places(a, b *netns.Host) []place {
+	at := func(name string, local, remote netip.Addr) place {
+		return place{name, local, netip.AddrPortFrom(remote, 7)}
+	}
+	lo4, lo6 := netip.MustParseAddr("127.0.0.1"), netip.IPv6Loopback()
+	return []place{
+		at("loopback v4", lo4, lo4), at("loopback v6", lo6, lo6),
+		at("cable v4", a.V4, b.V4), at("cable v6", a.V6, b.V6),
+	}
+}
+
+func (p place) ports(first, n int) (local []string) {
+	for i := range n {
+		local = append(local, netip.AddrPortFrom(p.local, uint16(first+i)).String())
+	}
+	return local
+}
+
+// Two users in one network take turns with the same ports, towards the same server, and
+// in all ways in which a conversation can end. Of one all is seen, of the other nothing.
+func TestTwoUsersTakeTurns(t *testing.T) {
+	t.Parallel()
+	for _, uids := range [][2]uint32{{firstUser, secondUser}, {secondUser, firstUser}} {
+		t.Run(fmt.Sprintf("of users %d and %d", uids[0], uids[1]), func(t *testing.T) {
+			t.Parallel()
+			a, b := netns.Two(t)
+			serveAll(t, a, ":7")
+			serveAll(t, b, ":7")
+			own, other := startUser(t, a, uids[0]), startUser(t, a, uids[1])
+			k := openOn(t, a, &Config{UID: uids[0]})
+			if info := k.c.Info(); info.Method != ByKernel || !info.Exact {
+				t.Fatalf("%+v", info)
+			}
+			var all []errand
+			for _, p := range places(a, b) {
+				for i, end := range []string{"reset", "server", "udp"} {
+					e := errand{Do: "tcp", End: end, Remote: p.remote.String()}
+					if end == "udp" {
+						e.Do = "udp"
+					}
+					e.Local = p.ports(20000+100*i, turns)
+					all = append(all, e)
+				}
+			}
+			for _, e := range all {
+				for i := range e.Local { // one at a time: the port goes from hand to hand
+					one := e
+					one.Local = e.Local[i : i+1]
+					for j, u := range []*user{other, own, other} {
+						one.Say = fmt.Sprintf("%s-%s-%s-%d-%d", canaryOf(u == own), e.Remote, e.End, i, j)
+						u.do(one)
+					}
+				}
+			}
+			checkCanaries(t, k.all(), all)
+		})
+	}
+}
+
+// turns is how often each port is passed on, in each way: 12 ways, three turns each.
+const turns = 28
+
+func canaryOf(own bool) string {
+	if own {
+		return "OURS"
+	}
+	return "NOT-FOR-YOU"
+}
+
+// checkCanaries looks for all of one user and nothing of the other.
+func checkCanaries(t *testing.T, packets []Packet, all []errand) {
+	t.Helper()
+	if leaked := having(packets, func(p *Packet, _ *sight) bool { return bytes.Contains(p.Data, []byte("NOT-FOR-YOU")) }); len(leaked) > 0 {
+		t.Errorf("%d packets of the other user's:\n%s", len(leaked), lines(leaked))
+	}
+	for _, e := range all {
+		for i, local := range e.Local {
+			canary := fmt.Sprintf("OURS-%s-%s-%d-1-0;", e.Remote, e.End, i)
+			said := having(packets, func(p *Packet, _ *sight) bool { return bytes.Contains(p.Data, []byte(canary)) })
+			if len(said) != 2 {
+				t.Errorf("%s was seen %d times, not there and back:\n%s", canary, len(said), lines(said))
+			}
+			checkEnds(t, packets, &e, netip.MustParseAddrPort(local))
+		}
+	}
+}
+
+// checkEnds looks for exactly one beginning and end of the connection of one port.
+func checkEnds(t *testing.T, packets []Packet, e *errand, local netip.AddrPort) {
+	t.Helper()
+	if e.Do != "tcp" {
+		return
+	}
+	count := func(flags byte, of *netip.AddrPort, f func(*sight) netip.AddrPort) int {
+		return len(having(packets, func(_ *Packet, s *sight) bool {
+			return s.transport && s.key.Proto == unix.IPPROTO_TCP && s.flags&(tcpSYN|tcpRST|tcpACK|tcpFIN) == flags && f(s) == *of
+		}))
+	}
+	from := func(s *sight) netip.AddrPort { return s.key.source() }
+	to := func(s *sight) netip.AddrPort { return s.key.destination() }
+	want := map[string]int{"SYN": 1, "SYN-ACK": 1}
+	got := map[string]int{
+		"SYN":     count(tcpSYN, &local, from),
+		"SYN-ACK": count(tcpSYN|tcpACK, &local, to),
+	}
+	if e.End == "server" {
+		want["FIN"], want["FIN of the server"] = 1, 1
+		got["FIN"], got["FIN of the server"] = count(tcpFIN|tcpACK, &local, from), count(tcpFIN|tcpACK, &local, to)
+	} else {
+		want["RST"] = 1
+		got["RST"] = count(tcpRST|tcpACK, &local, from)
+	}
+	if fmt.Sprint(got) != fmt.Sprint(want) {
+		t.Errorf("%s, port %d: %v, want %v", e.Remote, local.Port(), got, want)
+	}
+}
+
+const tcpFIN = 0x01
+
+// What is sent to a port that the owner has talked from, and that someone else holds
+// now, who has not sent anything yet: nothing on the wire tells the two apart.
+func TestDatagramsForTheNextOne(t *testing.T) {
+	t.Parallel()
+	a, b := netns.Two(t)
+	own, other := startUser(t, a, firstUser), startUser(t, a, secondUser)
+	k := openOn(t, a, &Config{UID: firstUser})
+	const rounds = 50
+	for _, p := range places(a, b) {
+		host := b
+		if p.local.IsLoopback() {
+			host = a
+		}
+		var server net.PacketConn
+		err := host.Inside(func() (err error) {
+			server, err = net.ListenPacket("udp", p.remote.String())
+			return err
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		for i := range rounds {
+			local := p.ports(30000+i, 1)
+			done := make(chan error, 1)
+			go func() {
+				buf := make([]byte, 1000)
+				n, from, err := server.ReadFrom(buf)
+				if err == nil {
+					_, err = server.WriteTo(buf[:n], from)
+				}
+				done <- err
+			}()
+			own.do(errand{Do: "udp", Local: local, Remote: p.remote.String(), Say: "OURS"})
+			if err := <-done; err != nil {
+				t.Fatal(err)
+			}
+			other.do(errand{Do: "bind", Local: local})
+			to := net.UDPAddrFromAddrPort(netip.MustParseAddrPort(local[0]))
+			if _, err := server.WriteTo([]byte("NOT-FOR-YOU-0;"), to); err != nil {
+				t.Fatal(err)
+			}
+			other.do(errand{Do: "hear", Say: "NOT-FOR-YOU"})
+		}
+		server.Close()
+	}
+	packets := k.all()
+	if len(packets) != 2*rounds*4 {
+		t.Errorf("%d packets, want %d:\n%s", len(packets), 2*rounds*4, lines(packets))
+	}
+	checkCanaries(t, packets, nil)
+}
+
+// Both users use the same ports at the same time, whoever comes first, and end in all
+// ways.
+func TestTwoUsersAtOnce(t *testing.T) {
+	t.Parallel()
+	a, b := netns.Two(t)
+	serveAll(t, a, ":7")
+	serveAll(t, b, ":7")
+	own, other := startUser(t, a, firstUser), startUser(t, a, secondUser)
+	k := openOn(t, a, &Config{UID: firstUser})
+	const rounds = 60
+	run := func(u *user) error {
+		for _, p := range places(a, b) {
+			for _, end := range []string{"reset", "server", "udp"} {
+				e := errand{Do: "tcp", End: end, Remote: p.remote.String(), Say: canaryOf(u == own)}
+				if end == "udp" {
+					e.Do = "udp"
+				}
+				for range rounds / 3 {
+					e.Local = append(e.Local, p.ports(20000, 3)...)
+				}
+				if n, err := u.try(e); err != nil || n != rounds {
+					return fmt.Errorf("user %d: %d, %w", u.uid, n, err)
+				}
+			}
+		}
+		return nil
+	}
+	done := make(chan error)
+	go func() { done <- run(other) }()
+	if err := errors.Join(run(own), <-done); err != nil {
+		t.Fatal(err)
+	}
+	packets := k.all()
+	checkCanaries(t, packets, nil)
+	syns := having(packets, func(_ *Packet, s *sight) bool { return s.opens() })
+	said := having(packets, func(p *Packet, _ *sight) bool { return bytes.Contains(p.Data, []byte("OURS-")) })
+	if want := rounds * 2 * 4; len(syns) < want || len(said) < 2*rounds*3*4 {
+		t.Errorf("%d SYNs, want %d; %d packets with what was said, want %d", len(syns), want, len(said), 2*rounds*3*4)
+	}
+}
+
+// What someone else has sent may still wait for the wire when the owner has the port.
+func TestQueue(t *testing.T) {
+	t.Parallel()
+	a, b := netns.Two(t)
+	yodeltest.NeedProgram(t, "tc")
+	serveAll(t, b, ":7")
+	own, other := startUser(t, a, firstUser), startUser(t, a, secondUser)
+	for _, p := range places(a, b)[2:] { // know each other's link addresses
+		own.do(errand{Do: "udp", Local: []string{":0"}, Remote: p.remote.String(), Say: "first"})
+	}
+	a.Run("tc", "qdisc", "add", "dev", "eth0", "root", "tbf", "rate", "2mbit", "burst", "1600", "latency", "3s")
+	k := openOn(t, a, &Config{UID: firstUser})
+	sink := startUser(t, b, secondUser)
+	sink.do(errand{Do: "bind", Local: []string{":10009"}})
+	for i, p := range places(a, b)[2:] {
+		local, deaf := p.ports(20000+i, 1), netip.AddrPortFrom(p.remote.Addr(), 10009).String()
+		other.do(errand{Do: "blurt", End: "tcp", Local: local, Remote: p.remote.String(), Say: "NOT-FOR-YOU"})
+		own.do(errand{Do: "tcp", End: "server", Local: local, Remote: p.remote.String(), Say: "OURS"})
+		other.do(errand{Do: "blurt", End: "udp", Local: local, Remote: deaf, Say: "NOT-FOR-YOU"})
+		own.do(errand{Do: "blurt", End: "udp", Local: local, Remote: deaf, Say: "OURS"})
+		own.do(errand{Do: "udp", Local: []string{":0"}, Remote: p.remote.String(), Say: "OURS-LAST"}) // behind all that
+	}
+	packets := k.all()
+	checkCanaries(t, packets, nil)
+	tcp := having(packets, func(p *Packet, s *sight) bool {
+		return s.key.Proto == unix.IPPROTO_TCP && bytes.Contains(p.Data, []byte("OURS"))
+	})
+	// The owner's other datagrams are not shown unless they come a second later: they
+	// can't be told from those that have waited.
+	last := having(packets, func(p *Packet, _ *sight) bool { return bytes.Contains(p.Data, []byte("OURS-LAST")) })
+	if len(tcp) != 4 || len(last) != 4 {
+		t.Errorf("want 4 segments with what was said, and the last 4 datagrams:\n%s", lines(packets))
+	}
+}
+
+// A tunnel's packets carry those of many users. Only what is inside is shown, on the
+// tunnel's own interface.
+func TestTunnel(t *testing.T) {
+	t.Parallel()
+	a, b := netns.Two(t)
+	for _, h := range []struct {
+		*netns.Host
+		far   netip.Addr
+		inner string
+	}{{a, b.V4, "10.9.0.1"}, {b, a.V4, "10.9.0.2"}} {
+		out, err := h.Command("ip", "link", "add", "tunnel0", "type", "vxlan", "id", "1", "remote", h.far.String(),
+			"dstport", "4789", "srcport", "20000", "20001", "dev", h.Device).CombinedOutput()
+		if bytes.Contains(out, []byte("Unknown device type")) {
+			yodeltest.Skip(t, "this kernel has no VXLAN", "load the module vxlan")
+		}
+		if err != nil {
+			t.Fatalf("%v: %s", err, out)
+		}
+		h.Run("ip", "addr", "add", h.inner+"/24", "dev", "tunnel0")
+		h.Run("ip", "link", "set", "tunnel0", "up")
+	}
+	serveAll(t, b, ":7")
+	own, other := startUser(t, a, firstUser), startUser(t, a, secondUser)
+	k := openOn(t, a, &Config{UID: firstUser})
+	for _, do := range []string{"tcp", "udp"} {
+		for range 10 {
+			for _, u := range []*user{own, other} {
+				u.do(errand{Do: do, Local: []string{":0"}, Remote: "10.9.0.2:7", Say: canaryOf(u == own)})
+			}
+		}
+	}
+	asTheTunnel := []string{"10.9.0.1:20000"}
+	own.do(errand{Do: "udp", Local: asTheTunnel, Remote: "10.9.0.2:7", Say: "OURS"})
+	other.do(errand{Do: "udp", Local: []string{":0"}, Remote: "10.9.0.2:7", Say: "NOT-FOR-YOU"})
+	own.do(errand{Do: "bind", Local: asTheTunnel})
+	own.do(errand{Do: "tell", Remote: "10.9.0.2:7", Say: "OURS"})
+	other.do(errand{Do: "udp", Local: []string{":0"}, Remote: "10.9.0.2:7", Say: "NOT-FOR-YOU"})
+	packets := k.all()
+	checkCanaries(t, packets, nil)
+	said := having(packets, func(p *Packet, _ *sight) bool { return bytes.Contains(p.Data, []byte("OURS")) })
+	outside := having(packets, func(p *Packet, _ *sight) bool { return p.Name != "tunnel0" })
+	if len(said) != 44 || len(outside) != 0 {
+		t.Errorf("%d packets with what was said, want 44; %d outside of the tunnel:\n%s", len(said), len(outside), lines(outside))
+	}
+}
