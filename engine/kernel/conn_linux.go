@@ -117,6 +117,7 @@ func (c *conn) begin() {
 	s.told.Store(1)
 	s.first.Store(0)
 	s.last.Store(0)
+	s.next.Store(0)
 	c.relayed, c.taken = s.relayed.Load(), s.passed.Load()
 	s.taken.Store(c.taken)
 	c.joined, c.thenBytes = c.relayed, c.relayed
@@ -175,7 +176,7 @@ func (w *worker) look(c *conn) {
 		w.drive(c)
 		return
 	}
-	if c.slot.passed.Load() != c.taken {
+	if c.slot.passed.Load() != c.taken || c.slot.broken() {
 		w.seize(c)
 		w.drive(c)
 		return
@@ -360,6 +361,8 @@ func (w *worker) read(c *conn) {
 	n, errno := loop.Receive(c.fd(), w.buf)
 	now := w.ReadClock()
 	switch {
+	case c.slot != nil && c.slot.broken():
+		c.core.Failed(errBroken, now)
 	case n > 0:
 		c.took(n)
 		c.core.Received(w.buf[:n], now)

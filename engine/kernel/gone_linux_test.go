@@ -202,20 +202,21 @@ func TestNothingIsLeftAfterClose(t *testing.T) {
 	}
 }
 
-// Without the privileges, the error says which, and how to give them; with these two and
-// no others it works.
+// Without the privileges, the error says which, and how to give them; with these three
+// and no others it works.
 func TestPrivileges(t *testing.T) {
 	yodeltest.NeedRoot(t)
-	const capNetAdmin, capBPF = 12, 39
+	const capNetAdmin, capPerfmon, capBPF = 12, 38, 39
 	nobody := &syscall.Credential{Uid: 65534, Gid: 65534}
 	for _, tt := range []struct {
 		caps []uintptr
 		want string
 	}{
 		{nil, "error:"},
-		{[]uintptr{capBPF}, "error:"},
-		{[]uintptr{capNetAdmin}, "error:"},
-		{[]uintptr{capBPF, capNetAdmin}, "serves:"},
+		{[]uintptr{capBPF, capPerfmon}, "error:"},
+		{[]uintptr{capNetAdmin, capPerfmon}, "error:"},
+		{[]uintptr{capBPF, capNetAdmin}, "error:"},
+		{[]uintptr{capBPF, capNetAdmin, capPerfmon}, "serves:"},
 	} {
 		line := startChild(t, "itself", &syscall.SysProcAttr{Credential: nobody, AmbientCaps: tt.caps}).first
 		if !strings.HasPrefix(line, tt.want) {
@@ -224,7 +225,7 @@ func TestPrivileges(t *testing.T) {
 		if tt.want != "error:" {
 			continue
 		}
-		for _, word := range []string{"CAP_BPF", "CAP_NET_ADMIN", "operation not permitted", "setcap cap_bpf,cap_net_admin+ep /"} {
+		for _, word := range []string{"CAP_BPF", "CAP_NET_ADMIN", "CAP_PERFMON", "setcap cap_bpf,cap_net_admin,cap_perfmon+ep /"} {
 			if !strings.Contains(line, word) {
 				t.Errorf("with capabilities %v the error does not say %q: %s", tt.caps, word, line)
 			}

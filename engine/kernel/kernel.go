@@ -36,7 +36,8 @@
 //
 // # Privileges
 //
-// CAP_BPF and CAP_NET_ADMIN are needed by New and Probe, and no longer than that. Nothing is
+// CAP_BPF, CAP_NET_ADMIN and CAP_PERFMON (to read the sequence numbers of segments) are
+// needed by New and Probe, and no longer than that. Nothing is
 // pinned: program and maps are gone with the engine, and with its process, however that ends.
 //
 // It exists on Linux; elsewhere New returns an error that wraps errors.ErrUnsupported.

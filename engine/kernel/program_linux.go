@@ -19,9 +19,14 @@ type program struct {
 	places  *ebpf.Map // by the socket's cookie: its place
 	slots   *ebpf.Map // by place: what is known of a connection
 	bell    *ebpf.Map // places that the server should look at
+	layout  layout
 	prog    *ebpf.Program
 	brake   *ebpf.Program // run for each packet of those sockets, before TCP sees it
 }
+
+// license is that of the programs. Only one that is compatible with the GPL may read the
+// kernel's structures, see strip; so these instructions may be had under either.
+const license = "Dual MIT/GPL"
 
 // name is what the program and its maps are called in lists of them.
 const name = "yodel_echo"
@@ -37,6 +42,9 @@ func loadProgram(sockets int) (*program, error) {
 }
 
 func (p *program) load(sockets int) (err error) {
+	if p.layout, err = kernelLayout(); err != nil {
+		return err
+	}
 	n := uint32(sockets)
 	for _, m := range []struct {
 		to   **ebpf.Map
@@ -53,13 +61,13 @@ func (p *program) load(sockets int) (err error) {
 		}
 	}
 	p.prog, err = ebpf.NewProgram(&ebpf.ProgramSpec{
-		Name: name, Type: ebpf.SkSKB, License: "Apache-2.0", Instructions: p.instructions(),
+		Name: name, Type: ebpf.SkSKB, License: license, Instructions: p.instructions(),
 	})
 	if err != nil {
 		return fmt.Errorf("load the echo program: %w", err)
 	}
 	p.brake, err = ebpf.NewProgram(&ebpf.ProgramSpec{
-		Name: "yodel_brake", Type: ebpf.SocketFilter, License: "Apache-2.0", Instructions: p.brakes(),
+		Name: "yodel_brake", Type: ebpf.SocketFilter, License: license, Instructions: p.brakes(),
 	})
 	if err != nil {
 		return fmt.Errorf("load the brake: %w", err)
@@ -91,9 +99,9 @@ func (p *program) close() {
 func explain(err error) error {
 	switch {
 	case errors.Is(err, unix.EPERM), errors.Is(err, unix.EACCES), errors.Is(err, ebpf.ErrNotSupported) && os.Geteuid() != 0:
-		return fmt.Errorf("the engine kernel: %w; it needs CAP_BPF and CAP_NET_ADMIN: run it as root, or give them to the program by sudo setcap cap_bpf,cap_net_admin+ep %s", err, ownPath())
+		return fmt.Errorf("the engine kernel: %w; it needs CAP_BPF, CAP_NET_ADMIN and CAP_PERFMON: run it as root, or give them to the program by sudo setcap cap_bpf,cap_net_admin,cap_perfmon+ep %s", err, ownPath())
 	case errors.Is(err, ebpf.ErrNotSupported), errors.Is(err, unix.ENOSYS), errors.Is(err, unix.EINVAL):
-		return fmt.Errorf("the engine kernel: %w; it needs Linux 6.4 or newer with CONFIG_BPF_SYSCALL and CONFIG_BPF_STREAM_PARSER", err)
+		return fmt.Errorf("the engine kernel: %w; it needs Linux 6.4 or newer with CONFIG_BPF_SYSCALL, CONFIG_BPF_STREAM_PARSER and CONFIG_DEBUG_INFO_BTF", err)
 	}
 	return fmt.Errorf("the engine kernel: %w", err)
 }
@@ -112,6 +120,8 @@ func ownPath() string {
 const (
 	skDrop = 0
 	skPass = 1
+
+	redirect = 2 // not returned: the helper that redirects says what is
 )
 
 // Where the program keeps things on its stack.
@@ -133,8 +143,10 @@ func (p *program) instructions() asm.Instructions {
 		asm.JEq.Imm(asm.R7, 0, "drop"),           // the peer's end: see skDrop
 	}
 	is = append(is, p.findSlot()...)
+	is = append(is, strip(p.layout)...)
 	is = append(is, stamp()...)
 	is = append(is, decide()...)
+	is = append(is, giveUp()...)
 	is = append(is, p.tell()...)
 	return append(is, p.verdict()...)
 }
@@ -189,7 +201,7 @@ func decide() asm.Instructions {
 		asm.Mov.Imm(asm.R2, 1),
 		asm.AddAtomic.Mem(asm.R9, asm.R2, asm.DWord, slotSegments),
 		asm.AddAtomic.Mem(asm.R9, asm.R7, asm.DWord, slotRelayed),
-		asm.StoreImm(asm.RFP, stackVerdict, 0, asm.Word),
+		asm.StoreImm(asm.RFP, stackVerdict, redirect, asm.Word),
 		asm.LoadMem(asm.R2, asm.R9, slotTellBytes, asm.DWord),
 		asm.JGT.Reg(asm.R1, asm.R2, "tell"),
 		asm.LoadMem(asm.R2, asm.R9, slotTellSegments, asm.DWord),
@@ -198,6 +210,7 @@ func decide() asm.Instructions {
 
 		asm.AddAtomic.Mem(asm.R9, asm.R7, asm.DWord, slotPassed).WithSymbol("keep"),
 		asm.StoreImm(asm.RFP, stackVerdict, skPass, asm.Word),
+		asm.Ja.Label("tell"),
 	}
 }
 
@@ -215,6 +228,7 @@ func (p *program) tell() asm.Instructions {
 		asm.FnRingbufOutput.Call(),
 		asm.LoadMem(asm.R1, asm.RFP, stackVerdict, asm.Word).WithSymbol("told"),
 		asm.JEq.Imm(asm.R1, skPass, "pass"),
+		asm.JEq.Imm(asm.R1, skDrop, "drop"),
 	}
 }
 

@@ -21,7 +21,8 @@ type slot struct {
 	told     atomic.Uint64 // 1: the bell was rung; the server sets 0 when it has heard it
 	first    atomic.Uint64 // when the first byte came: CLOCK_MONOTONIC, ns
 	last     atomic.Uint64 // and the last one
-	_        [2]uint64
+	next     atomic.Uint64 // the sequence number that is expected, and bits beside it
+	stripped atomic.Uint64 // segments that began with what had come before
 
 	// The server's.
 	echoed       atomic.Uint64 // equal to passed: the program may relay
@@ -41,6 +42,8 @@ const (
 	slotTold         = int16(unsafe.Offsetof(slot{}.told))
 	slotFirst        = int16(unsafe.Offsetof(slot{}.first))
 	slotLast         = int16(unsafe.Offsetof(slot{}.last))
+	slotNext         = int16(unsafe.Offsetof(slot{}.next))
+	slotStripped     = int16(unsafe.Offsetof(slot{}.stripped))
 	slotEchoed       = int16(unsafe.Offsetof(slot{}.echoed))
 	slotMostBytes    = int16(unsafe.Offsetof(slot{}.mostBytes))
 	slotMostSegments = int16(unsafe.Offsetof(slot{}.mostSegments))
@@ -50,6 +53,9 @@ const (
 
 	slotSize = uint32(unsafe.Sizeof(slot{}))
 )
+
+// broken reports whether bytes were lost on their way through the program.
+func (s *slot) broken() bool { return s.next.Load()&nextBroken != 0 }
 
 // keep makes the program leave all that comes to the server, from the next segment on.
 func (s *slot) keep() { s.echoed.Store(math.MaxUint64) }
