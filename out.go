@@ -21,12 +21,28 @@ type Out struct {
 	wake  time.Time
 	heard []int
 	body  bool
+
+	lent  *byte  // the beginning of memory that may become buf, see Lend; nil: none
+	taken bool   // buf is such memory, full to its capacity
+	own   []byte // what buf was before
 }
 
 // Write appends p to the pending output. It returns len(p), nil.
 func (o *Out) Write(p []byte) (int, error) {
-	o.buf = append(o.buf, p...)
+	if o.lent == nil || !o.take(p) {
+		o.buf = append(o.buf, p...)
+	}
 	return len(p), nil
+}
+
+// take makes p, if it is what was lent, the pending output, of which there is none.
+func (o *Out) take(p []byte) bool {
+	if len(p) == 0 || &p[0] != o.lent || o.Len() > 0 || o.taken {
+		return false
+	}
+	o.own, o.taken = o.buf, true
+	o.buf, o.off = p[:len(p):len(p)], 0
+	return true
 }
 
 // WriteString is Write for a string.
@@ -101,7 +117,9 @@ func (o *Out) Sent(n int) {
 	o.off += n
 	switch {
 	case o.off == len(o.buf):
+		o.giveUp()
 		o.buf, o.off = o.buf[:0], 0
+	case o.taken: // it is not ours to change
 	case o.off >= len(o.buf)-o.off: // moving the rest costs less than what was sent
 		o.buf = o.buf[:copy(o.buf, o.buf[o.off:])]
 		o.off = 0
@@ -125,10 +143,38 @@ func (o *Out) TakeHeard() []int {
 // IsReceiving returns what was last said with Receiving.
 func (o *Out) IsReceiving() bool { return o.body }
 
+// Lend lets a Write of p, or of its beginning, keep p itself instead of a copy, if
+// nothing is pending then: an answer that is what was heard, as echo's, is then sent
+// from where it was received. It holds until Lend is called with nil; what was kept is
+// kept until it is sent or Own is called.
+func (o *Out) Lend(p []byte) {
+	o.lent = nil
+	if len(p) > 0 {
+		o.lent = &p[0]
+	}
+}
+
+// Own copies what is pending if it is memory that was lent.
+func (o *Out) Own() {
+	if o.taken {
+		rest := o.buf[o.off:]
+		o.giveUp()
+		o.buf, o.off = append(o.buf[:0], rest...), 0
+	}
+}
+
+// giveUp gives memory that was lent up, and what is in it.
+func (o *Out) giveUp() {
+	if o.taken {
+		o.buf, o.own, o.taken = o.own, nil, false
+	}
+}
+
 // Reset drops all that is pending and lends buf (its capacity; it may be nil) to
 // hold what comes next. It returns the buffer used until then, so that an idle
 // connection need not keep one.
 func (o *Out) Reset(buf []byte) (old []byte) {
+	o.giveUp()
 	old = o.buf[:0]
 	o.buf, o.off = buf[:0], 0
 	return old

@@ -158,3 +158,72 @@ func TestPeerError(t *testing.T) {
 		t.Errorf("without a code: %q", got)
 	}
 }
+
+// What is lent is sent from where it is, as long as nothing else is to be sent with it,
+// and is the Out's own after Own.
+func TestOutLend(t *testing.T) {
+	for name, tt := range map[string]struct {
+		before, write, after string // write is the beginning of what is lent
+		kept                 bool
+	}{
+		"all":          {write: "lent", kept: true},
+		"a part":       {write: "le", kept: true},
+		"more behind":  {write: "lent", after: " and more", kept: false},
+		"more before":  {before: "more and ", write: "lent", kept: false},
+		"nothing":      {after: "mine", kept: false},
+		"nothing else": {kept: false},
+	} {
+		var out yodel.Out
+		out.WriteString("old")
+		out.Sent(3)
+		lent := []byte("lent")
+		out.WriteString(tt.before)
+		out.Lend(lent)
+		out.Write(lent[:len(tt.write)])
+		out.Lend(nil)
+		out.WriteString(tt.after)
+		want := tt.before + tt.write + tt.after
+		if got := string(out.Pending()); got != want {
+			t.Errorf("%s: pending is %q, want %q", name, got, want)
+		}
+		if kept := len(want) > 0 && &out.Pending()[0] == &lent[0]; kept != tt.kept {
+			t.Errorf("%s: it was kept: %v", name, kept)
+		}
+		if len(want) > 0 {
+			out.Sent(1)
+			want = want[1:]
+		}
+		out.Own()
+		copy(lent, "XXXX")
+		if got := string(out.Pending()); got != want {
+			t.Errorf("%s: after Own pending is %q, want %q", name, got, want)
+		}
+		out.Sent(len(want))
+		out.Write(lent)
+		if &out.Pending()[0] == &lent[0] {
+			t.Errorf("%s: what is lent no more is kept", name)
+		}
+	}
+}
+
+// Lent memory is never written to, however it is sent, and not kept after Reset.
+func TestOutDoesNotChangeWhatIsLent(t *testing.T) {
+	lent := []byte("0123456789")
+	var out yodel.Out
+	out.Lend(lent)
+	out.Write(lent)
+	for range 9 {
+		out.Sent(1)
+	}
+	if got := string(out.Pending()); got != "9" || string(lent) != "0123456789" {
+		t.Errorf("pending is %q of %q", got, lent)
+	}
+	if old := out.Reset(nil); cap(old) > 0 || out.Len() > 0 {
+		t.Errorf("Reset returned %d bytes", cap(old))
+	}
+	out.Write(lent[:5])
+	out.Write(lent[5:])
+	if got := string(out.Pending()); got != "0123456789" {
+		t.Errorf("pending is %q", got)
+	}
+}

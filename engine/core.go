@@ -60,6 +60,7 @@ type Core struct {
 	stopping bool // Drain was called
 	abort    bool // close by a reset
 	wired    bool // Moved is called for what is sent, by a layer below
+	lending  bool // what is being received stays where it is, until Own is called
 
 	id    trace.ConnID
 	began time.Duration
@@ -172,6 +173,21 @@ func (c *Core) Received(p []byte, now time.Time) {
 	}
 	if !c.full { // bytes that were on their way when the mark was reached wait
 		c.pump(yodel.Data, data, t, now)
+	}
+}
+
+// ReceivedLent is Received for an engine that lends p for longer: until it has called
+// Own, which it may leave if nothing is pending. Till then Pending may be p.
+func (c *Core) ReceivedLent(p []byte, now time.Time) {
+	c.lending = true
+	c.Received(p, now)
+	c.lending = false
+}
+
+// Own copies what is pending, if it is what was lent.
+func (c *Core) Own() {
+	if c.work != nil {
+		c.work.out.Own()
 	}
 }
 
@@ -355,6 +371,9 @@ func (c *Core) pump(kind yodel.Kind, data []byte, t time.Duration, now time.Time
 		kind = yodel.EOF
 	}
 	out, usedAny := &c.work.out, false
+	if c.lending {
+		out.Lend(data)
+	}
 	for {
 		used := c.step(yodel.Input{Kind: kind, Now: now, Data: data})
 		data = data[used:]
@@ -373,6 +392,7 @@ func (c *Core) pump(kind yodel.Kind, data []byte, t time.Duration, now time.Time
 			kind = yodel.EOF
 		}
 	}
+	out.Lend(nil)
 	c.work.keep(data)
 	c.settle(usedAny, t)
 }
@@ -453,6 +473,7 @@ func (c *Core) step(in yodel.Input) (used int) {
 		c.heard(lengths, in.Now)
 	}
 	if c.sh.poison {
+		c.work.out.Own()
 		for i := range in.Data[:n] {
 			in.Data[i] = 0xDB
 		}

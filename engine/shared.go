@@ -22,9 +22,10 @@ type Shared struct {
 	minRate, mark, maxInput                int
 	poison                                 bool
 
-	owned bool
-	spare []*work   // not lent; used if owned
-	pool  sync.Pool // of *work; used if not
+	owned     bool
+	spare     []*work   // not lent; used if owned
+	spareSize int       // bytes of their buffers
+	pool      sync.Pool // of *work; used if not owned
 }
 
 // NewShared resolves cfg, nil for the defaults, for the sessions of svc. What
@@ -55,9 +56,12 @@ func (sh *Shared) since(t time.Time) time.Duration { return t.Sub(sh.base) }
 // the buffers that they share. It is called before the first one starts.
 func (sh *Shared) Own() { sh.owned = true }
 
+// What many slow peers needed at once, and a buffer that one has filled far beyond the
+// usual, is not kept for the next time.
 const (
-	mostSpares = 32        // what many slow peers needed at once is not kept for the next time
-	mostKept   = 256 << 10 // nor are buffers, in bytes, that one has filled far beyond the usual
+	mostSpares = 512
+	mostSpare  = 1 << 20   // bytes of all spare buffers
+	mostKept   = 256 << 10 // bytes of one connection's
 )
 
 // lend returns an empty work: connections hold their buffers only while something is in
@@ -83,19 +87,25 @@ func (sh *Shared) takeSpare() *work {
 	}
 	w := sh.spare[n-1]
 	sh.spare = sh.spare[:n-1]
+	sh.spareSize -= w.size()
 	return w
 }
 
 // giveBack takes back a work in which there is nothing any more.
 func (sh *Shared) giveBack(w *work) {
+	size := w.size()
 	switch {
-	case w.out.Cap() > mostKept || cap(w.in) > mostKept:
+	case size > mostKept:
 	case !sh.owned:
 		sh.pool.Put(w)
-	case len(sh.spare) < mostSpares:
+	case len(sh.spare) < mostSpares && sh.spareSize+size <= mostSpare:
 		sh.spare = append(sh.spare, w)
+		sh.spareSize += size
 	}
 }
+
+// size returns the bytes of w's buffers.
+func (w *work) size() int { return w.out.Cap() + cap(w.in) }
 
 // clear drops what is in w, and keeps its buffers.
 func (w *work) clear() {

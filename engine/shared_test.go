@@ -114,6 +114,22 @@ func TestPoolIsBounded(t *testing.T) {
 	if len(sh.spare) != mostSpares {
 		t.Errorf("%d are spare", len(sh.spare))
 	}
+	sh, c, now = ownedCores(t, stepFunc(echo), 2*mostSpare/mostKept)
+	for _, c := range c {
+		c.Received([]byte(strings.Repeat("x", mostKept)), now)
+	}
+	for _, c := range c {
+		c.Sent(mostKept, now)
+	}
+	if n := len(sh.spare); n != mostSpare/mostKept || sh.spareSize > mostSpare {
+		t.Errorf("%d large ones are spare, %d bytes", n, sh.spareSize)
+	}
+	for range len(sh.spare) {
+		sh.lend()
+	}
+	if sh.spareSize != 0 {
+		t.Errorf("none is spare, %d bytes", sh.spareSize)
+	}
 	sh, c, now = ownedCores(t, stepFunc(echo), 1)
 	c[0].Received([]byte(strings.Repeat("x", mostKept+1)), now)
 	c[0].Sent(mostKept+1, now)

@@ -3,6 +3,7 @@ package epoll
 import (
 	"os"
 	"syscall"
+	"time"
 
 	"yodel"
 	"yodel/engine"
@@ -69,6 +70,19 @@ func (c *conn) note(e loop.Events) {
 
 // drive does what the connection's Core says, as far as the socket allows.
 func (w *worker) drive(c *conn) {
+	w.driveOn(c)
+	w.own(c)
+}
+
+// own takes w.buf back from c, if it is lent to it.
+func (w *worker) own(c *conn) {
+	if w.lent == c {
+		c.core.Own()
+		w.lent = nil
+	}
+}
+
+func (w *worker) driveOn(c *conn) {
 	for range quantum {
 		do := c.core.Next()
 		switch {
@@ -103,6 +117,7 @@ func (w *worker) arm(c *conn) {
 }
 
 func (w *worker) read(c *conn) {
+	w.own(c)
 	n, errno := loop.Receive(int(c.fd), w.buf)
 	now := w.clock()
 	switch {
@@ -110,8 +125,7 @@ func (w *worker) read(c *conn) {
 		if n < len(w.buf) && c.is&careful == 0 {
 			c.is &^= readable // epoll(7): that was all
 		}
-		w.batchBytes += n
-		c.core.Received(w.buf[:n], now)
+		w.received(c, w.buf[:n], now)
 	case errno == 0:
 		c.core.Ended(now)
 	case errno == syscall.EAGAIN:
@@ -119,6 +133,17 @@ func (w *worker) read(c *conn) {
 	case errno != syscall.EINTR:
 		c.core.Failed(os.NewSyscallError("recvfrom", errno), now)
 	}
+}
+
+// received hands what was received to the connection. If it is much, it is lent to it, so
+// that an answer that is the same need not be copied; drive then comes first.
+func (w *worker) received(c *conn, p []byte, now time.Time) {
+	if len(p) < bulk {
+		c.core.Received(p, now)
+		return
+	}
+	w.lent = c
+	c.core.ReceivedLent(p, now)
 }
 
 func (w *worker) write(c *conn) {

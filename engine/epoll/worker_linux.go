@@ -12,6 +12,10 @@ const (
 	// bufferSize is how much is read at once, into memory that a loop has once.
 	bufferSize = 64 << 10
 
+	// bulk is how many bytes at a time are worth not to be copied. Whoever sends them is
+	// answered at once, while they are in the processor's cache.
+	bulk = 8 << 10
+
 	// quantum is how many calls a connection may make before others have their turn.
 	quantum = 16
 
@@ -26,14 +30,14 @@ const (
 // is in Run, which owns all of it.
 type worker struct {
 	*loop.Loop
-	host       *engine.Evented
-	shared     *engine.Shared
-	exact      bool             // events are recorded: each has its own time
-	conns      loop.Table[conn] // by descriptor
-	queues     map[int32]*engine.Queue
-	buf        []byte
-	batch      []turn // of those who were read from
-	batchBytes int    // received for them
+	host   *engine.Evented
+	shared *engine.Shared
+	exact  bool             // events are recorded: each has its own time
+	conns  loop.Table[conn] // by descriptor
+	queues map[int32]*engine.Queue
+	buf    []byte
+	lent   *conn  // that may have something of buf pending; nil: none
+	batch  []turn // of those who were read from
 }
 
 var _ engine.Worker = (*worker)(nil)
@@ -79,13 +83,17 @@ func (w *worker) ready(c *conn, e loop.Events) {
 	if c.is&readable != 0 && c.core.Next() == engine.Read {
 		w.read(c)
 	}
-	if c.is&batched != 0 {
-		return
-	}
-	c.is |= batched
-	w.batch = append(w.batch, turn{c: c})
-	if len(w.batch) == mostBatched || w.batchBytes > bufferSize || w.exact {
-		w.Told()
+	switch {
+	case c.is&batched != 0:
+		w.own(c)
+	case w.lent == c:
+		w.drive(c)
+	default:
+		c.is |= batched
+		w.batch = append(w.batch, turn{c: c})
+		if len(w.batch) == mostBatched || w.exact {
+			w.Told()
+		}
 	}
 }
 
@@ -117,7 +125,7 @@ func (w *worker) Told() {
 		}
 		w.drive(t.c)
 	}
-	w.batch, w.batchBytes = w.batch[:0], 0
+	w.batch = w.batch[:0]
 }
 
 // Due implements loop.Handler.

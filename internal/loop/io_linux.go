@@ -21,16 +21,6 @@ func (l *Loop) poll(d time.Duration) int {
 	return int(n)
 }
 
-// block is poll for who may wait for long.
-func (l *Loop) block(d time.Duration) int {
-	n, _, errno := syscall.Syscall6(unix.SYS_EPOLL_PWAIT, uintptr(l.epoll),
-		uintptr(unsafe.Pointer(&l.events)), uintptr(len(l.events)), milliseconds(d), 0, 0)
-	if errno != 0 {
-		return 0
-	}
-	return int(n)
-}
-
 // milliseconds returns d as epoll_wait(2) has it, rounded up.
 func milliseconds(d time.Duration) uintptr {
 	return uintptr(min((d+time.Millisecond-1)/time.Millisecond, 1<<30))

@@ -4,6 +4,7 @@ import (
 	"os"
 	"runtime"
 	"sync"
+	"syscall"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -21,7 +22,13 @@ type keeper struct {
 	spare   []int32 // what again becomes next
 	stopped bool
 
+	queue  *os.File        // epoll or io_uring
+	parked syscall.RawConn // of queue
+	alarm  time.Time       // its read deadline; zero: none
+	idle   bool            // the last wait was long
+
 	bell   int // an eventfd, which is told of by its edge and so never read
+	waker  int // another, that is rung too; -1: none
 	mu     sync.Mutex
 	calls  []func() // posted and not yet taken
 	taken  []func() // what calls becomes next
@@ -31,14 +38,25 @@ type keeper struct {
 // bellKey is the key of the bell.
 const bellKey = -1
 
-func (k *keeper) init() error {
+// init takes over a descriptor that is readable when there is something to tell. It is
+// closed if there is an error, and by close.
+func (k *keeper) init(queue int, name string) error {
+	unix.SetNonblock(queue, true) // for os.File: then it knows how to wait for it
+	k.queue = os.NewFile(uintptr(queue), name)
 	bell, err := unix.Eventfd(0, unix.EFD_CLOEXEC|unix.EFD_NONBLOCK)
 	if err != nil {
+		k.queue.Close()
 		return os.NewSyscallError("eventfd2", err)
 	}
 	now := time.Now()
-	k.bell, k.timers, k.base, k.now = bell, NewWheel(), now, now
-	return nil
+	k.bell, k.waker, k.timers, k.base, k.now = bell, -1, NewWheel(), now, now
+	if k.parked, err = k.queue.SyscallConn(); err == nil {
+		err = k.queue.SetReadDeadline(time.Time{}) // so it is known that this works
+	}
+	if err != nil {
+		k.close()
+	}
+	return err
 }
 
 func (k *keeper) close() {
@@ -46,6 +64,7 @@ func (k *keeper) close() {
 	k.closed = true
 	k.mu.Unlock()
 	unix.Close(k.bell)
+	k.queue.Close()
 }
 
 // Post has f called on the loop's goroutine, in the order of the posts. It may be
@@ -58,10 +77,18 @@ func (k *keeper) Post(f func()) {
 		return
 	}
 	k.calls = append(k.calls, f)
-	if len(k.calls) == 1 { // else the bell has been rung
-		one := [8]byte{1}
-		unix.Write(k.bell, one[:]) // it can't be full
+	if len(k.calls) == 1 { // else it has been rung
+		ring(k.bell)
+		if k.waker >= 0 {
+			ring(k.waker)
+		}
 	}
+}
+
+// ring signals an eventfd. None here can be full.
+func ring(eventfd int) {
+	one := [8]byte{1}
+	unix.Write(eventfd, one[:])
 }
 
 // callPosted makes the calls that were posted before.
@@ -77,19 +104,37 @@ func (k *keeper) callPosted() {
 	k.taken = calls
 }
 
-// Times of waiting and of letting others run.
+// How a loop shares its processor with the Go scheduler.
+//
+// What a loop calls while it has much to do are system calls that the scheduler does not
+// know of, short waits too: leaving Go and entering it again costs little, but from a call
+// that takes longer than some 20 µs the runtime takes the processor away where no other is
+// idle, and looks every 20 µs whether it can do so again. When there is nothing to do for
+// longer, the loop's goroutine is parked as one is that waits for a connection.
 const (
-	// hold is how long the first wait of a turn may last. It is made without the Go
-	// scheduler's knowledge: leaving and entering Go costs little, but from one that
-	// lasts longer than some 20 µs the runtime takes its processor away where no other
-	// is idle, and then looks every 20 µs whether it can do so again. Meanwhile another
-	// goroutine may have to wait for the processor; the runtime's signal ends it too.
+	// hold is how long a wait may be of which the scheduler does not know. Another
+	// goroutine may have to wait for the processor meanwhile; the runtime's signal ends
+	// it too.
 	hold = time.Millisecond
 
 	// turnTime is how long the loop runs before it lets other goroutines run by
 	// itself. From 10 ms on the runtime would interrupt it by a signal each time.
 	turnTime = 9 * time.Millisecond
 )
+
+// park waits until look finds something, or for limit. Other goroutines run meanwhile.
+func (k *keeper) park(limit time.Duration, look func(uintptr) bool) {
+	from := time.Now()
+	if end := from.Add(limit); k.alarm.IsZero() || end.Before(k.alarm) { // an earlier one costs a turn
+		k.alarm = end
+		k.queue.SetReadDeadline(end)
+	}
+	if k.parked.Read(look) != nil {
+		k.alarm = time.Time{}
+	}
+	k.yield = time.Now()
+	k.idle = k.yield.Sub(from) > hold
+}
 
 // forever is longer than anybody waits.
 const forever = 1000 * time.Hour
@@ -111,6 +156,7 @@ func (k *keeper) tick() {
 	k.now = time.Now()
 	if k.now.Sub(k.yield) > turnTime {
 		k.yield = k.now
+		unix.Syscall(unix.SYS_GETTID, 0, 0, 0) // one that the scheduler knows of: it wakes the runtime's monitor
 		runtime.Gosched()
 	}
 }

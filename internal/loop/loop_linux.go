@@ -38,6 +38,7 @@ type Loop struct {
 	keeper
 	epoll  int
 	events [512]unix.EpollEvent
+	found  int // events that the last look has found
 }
 
 // New returns a Loop that does not run yet. It has two descriptors.
@@ -47,8 +48,7 @@ func New() (*Loop, error) {
 		return nil, os.NewSyscallError("epoll_create1", err)
 	}
 	l := &Loop{epoll: epoll}
-	if err := l.init(); err != nil {
-		unix.Close(epoll)
+	if err := l.init(epoll, "epoll"); err != nil {
 		return nil, err
 	}
 	if err := l.Add(l.bell, bellKey, Readable|Edge); err != nil {
@@ -56,11 +56,6 @@ func New() (*Loop, error) {
 		return nil, err
 	}
 	return l, nil
-}
-
-func (l *Loop) close() {
-	l.keeper.close()
-	unix.Close(l.epoll)
 }
 
 // Probe returns nil if event loops can be made here, and else why not.
@@ -77,19 +72,23 @@ func Probe() error {
 // others.
 func (l *Loop) Run(h Handler) {
 	defer l.close()
-	due := h.Due // made once, because it is allocated
+	look := func(uintptr) bool {
+		l.found = l.poll(0)
+		return l.found > 0
+	}
+	due := h.Due // both are made once, because they are allocated
 	for !l.stopped {
-		l.turn(h, due)
+		l.turn(h, look, due)
 	}
 }
 
 // turn waits once and tells what has come. Descriptors come first and posted calls
 // last, so that while they are told of, nothing else closes or opens any.
-func (l *Loop) turn(h Handler, due func(*Timer)) {
-	n := l.wait()
+func (l *Loop) turn(h Handler, look func(uintptr) bool, due func(*Timer)) {
+	l.wait(look)
 	l.tick()
 	posted := false
-	for i := range l.events[:n] {
+	for i := range l.events[:l.found] {
 		if e := &l.events[i]; e.Fd != bellKey {
 			h.Ready(e.Fd, Events(e.Events))
 		} else {
@@ -108,16 +107,17 @@ func (l *Loop) turn(h Handler, due func(*Timer)) {
 	}
 }
 
-// wait waits until there is something to tell and returns how many events there are.
-func (l *Loop) wait() (n int) {
+// wait waits until there is something to tell.
+func (l *Loop) wait(look func(uintptr) bool) {
 	limit := l.limit()
-	if limit == 0 {
-		return l.poll(0)
+	if limit == 0 || !l.idle {
+		first := min(limit, hold)
+		if l.found = l.poll(first); l.found > 0 || limit == first {
+			return
+		}
+		limit -= first
 	}
-	if n = l.poll(min(limit, hold)); n == 0 && limit > hold {
-		n = l.block(limit - hold)
-	}
-	return n
+	l.park(limit, look)
 }
 
 // Add makes the Loop tell what fd is ready for, under key, which is not negative.

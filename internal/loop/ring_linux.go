@@ -29,6 +29,7 @@ const (
 	offSQRing = 0
 	offSQEs   = 0x10000000
 
+	registerEventFD     = 4
 	registerEnableRings = 12
 	registerRingFDs     = 20
 	registerBufferRing  = 22
@@ -49,6 +50,8 @@ const (
 	cancelFD        = 1 << 1
 
 	bufferRingIncremental = 1 << 1
+
+	eventFDDisabled = 1 << 0 // a flag of the completion queue
 
 	cqeBuffer     = 1 << 0
 	cqeMore       = 1 << 1
@@ -101,13 +104,12 @@ type waitArg struct {
 	time    uint64 // of a *unix.Timespec
 }
 
-// ring is one io_uring: two queues in memory that is shared with the kernel. But for
+// uring is one io_uring: two queues in memory that is shared with the kernel. But for
 // making and closing it, it belongs to one thread.
-type ring struct {
-	fd     int     // of the ring, or its index once that is registered
-	flags  uintptr // of each enter
-	closes []int   // descriptors
-	maps   [][]byte
+type uring struct {
+	fd    int     // of the ring, or its index once that is registered
+	flags uintptr // of each enter
+	maps  [][]byte
 
 	sqTail  *uint32
 	sqMask  uint32
@@ -116,6 +118,7 @@ type ring struct {
 	queued  uint32 // requests that the kernel has not been told of
 
 	cqHead, cqTail *uint32
+	cqFlags        *uint32
 	cqMask         uint32
 	cqes           []cqe
 
@@ -134,8 +137,8 @@ const (
 
 	// The buffers that what is received goes to, one after the other, each until it is
 	// full. They are few, so that they stay in the processor's cache.
-	bufferCount = 16 // a power of two
-	bufferSize  = 32 << 10
+	bufferCount = 8 // a power of two
+	bufferSize  = 64 << 10
 )
 
 // bufferEntry is struct io_uring_buf. The tail of the ring is in the first one's last
@@ -159,8 +162,9 @@ func wordOrder(events uint32) uint32 {
 // errOldKernel says what is missing.
 var errOldKernel = fmt.Errorf("io_uring of Linux 6.12 or newer is needed: %w", errors.ErrUnsupported)
 
-// newRing returns a ring that can't be used before it is enabled.
-func newRing() (*ring, error) {
+// newRing returns a ring that can't be used before it is enabled. Its descriptor is the
+// caller's to close.
+func newRing() (*uring, error) {
 	p := params{
 		flags:     setupCQSize | setupDisabled | setupSubmitAll | setupSingleIssuer | setupDeferTaskrun,
 		cqEntries: cqEntries,
@@ -169,7 +173,7 @@ func newRing() (*ring, error) {
 	if errno != 0 {
 		return nil, setupError(errno)
 	}
-	r := &ring{fd: int(fd), closes: []int{int(fd)}}
+	r := &uring{fd: int(fd)}
 	const needed = featSingleMmap | featNoDrop | featExtArg | featMinTimeout
 	err := errOldKernel
 	if p.features&needed == needed {
@@ -179,7 +183,8 @@ func newRing() (*ring, error) {
 		err = r.registerBuffers()
 	}
 	if err != nil {
-		r.close()
+		r.unmap()
+		unix.Close(r.fd)
 		return nil, err
 	}
 	return r, nil
@@ -197,16 +202,17 @@ func setupError(errno syscall.Errno) error {
 	return err
 }
 
-func (r *ring) close() {
+// unmap lets go of the memory.
+func (r *uring) unmap() {
 	for _, m := range r.maps {
 		unix.Munmap(m)
 	}
-	for _, fd := range r.closes {
-		unix.Close(fd)
-	}
 }
 
-func (r *ring) mapAll(p *params) error {
+// nothing reports whether there is no completion to tell.
+func (r *uring) nothing() bool { return *r.cqHead == atomic.LoadUint32(r.cqTail) }
+
+func (r *uring) mapAll(p *params) error {
 	rings, err := r.mmap(int64(offSQRing), int(max(p.cq.cqes+p.cqEntries*uint32(unsafe.Sizeof(cqe{})), p.sq.array+4*p.sqEntries)))
 	if err != nil {
 		return err
@@ -223,13 +229,14 @@ func (r *ring) mapAll(p *params) error {
 		r.sqArray[i] = uint32(i) // each place of the queue has its own request
 	}
 	r.cqHead, r.cqTail, r.cqMask = word(p.cq.head), word(p.cq.tail), *word(p.cq.mask)
+	r.cqFlags = word(p.cq.flags)
 	r.cqes = unsafe.Slice((*cqe)(unsafe.Pointer(&rings[p.cq.cqes])), p.cqEntries)
 	r.arg.time = uint64(uintptr(unsafe.Pointer(&r.time))) // both are on the heap, which does not move
 	return nil
 }
 
 // mmap maps a part of the ring; fd -1 of the system's memory.
-func (r *ring) mmap(offset int64, size int) ([]byte, error) {
+func (r *uring) mmap(offset int64, size int) ([]byte, error) {
 	m, err := unix.Mmap(r.fd, offset, size, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_SHARED|unix.MAP_POPULATE)
 	if err != nil {
 		return nil, os.NewSyscallError("mmap", err)
@@ -238,8 +245,8 @@ func (r *ring) mmap(offset int64, size int) ([]byte, error) {
 	return m, nil
 }
 
-func (r *ring) memory(size int) ([]byte, error) {
-	m, err := unix.Mmap(-1, 0, size, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_PRIVATE|unix.MAP_ANONYMOUS)
+func (r *uring) memory(size int) ([]byte, error) {
+	m, err := unix.Mmap(-1, 0, size, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_PRIVATE|unix.MAP_ANONYMOUS|unix.MAP_POPULATE)
 	if err != nil {
 		return nil, os.NewSyscallError("mmap", err)
 	}
@@ -247,7 +254,7 @@ func (r *ring) memory(size int) ([]byte, error) {
 	return m, nil
 }
 
-func (r *ring) registerBuffers() (err error) {
+func (r *uring) registerBuffers() (err error) {
 	entries, err := r.memory(bufferCount * int(unsafe.Sizeof(bufferEntry{})))
 	if err != nil {
 		return err
@@ -271,7 +278,7 @@ func (r *ring) registerBuffers() (err error) {
 	return nil
 }
 
-func (r *ring) register(op uintptr, arg unsafe.Pointer, n uintptr) error {
+func (r *uring) register(op uintptr, arg unsafe.Pointer, n uintptr) error {
 	_, _, errno := unix.Syscall6(unix.SYS_IO_URING_REGISTER, uintptr(r.fd), op, uintptr(arg), n, 0, 0)
 	if errno != 0 {
 		return os.NewSyscallError("io_uring_register", errno)
@@ -279,8 +286,24 @@ func (r *ring) register(op uintptr, arg unsafe.Pointer, n uintptr) error {
 	return nil
 }
 
+// signal has an eventfd signalled when there is something to complete, while signals are
+// on: they are off at first.
+func (r *uring) signal(eventfd int) error {
+	r.signals(false)
+	fd := int32(eventfd)
+	return r.register(registerEventFD, unsafe.Pointer(&fd), 1)
+}
+
+func (r *uring) signals(on bool) {
+	flags := uint32(eventFDDisabled)
+	if on {
+		flags = 0
+	}
+	atomic.StoreUint32(r.cqFlags, flags)
+}
+
 // enable makes the ring the calling thread's.
-func (r *ring) enable() error {
+func (r *uring) enable() error {
 	if err := r.register(registerEnableRings, nil, 0); err != nil {
 		return err
 	}
@@ -295,7 +318,7 @@ func (r *ring) enable() error {
 }
 
 // giveBack gives a buffer to the kernel.
-func (r *ring) giveBack(id uint16) {
+func (r *uring) giveBack(id uint16) {
 	r.filled[id] = 0
 	b := &r.bufs[r.bufTail%bufferCount]
 	b.addr = uint64(uintptr(unsafe.Pointer(&r.buffers[int(id)*bufferSize])))
@@ -309,7 +332,7 @@ func (r *ring) giveBack(id uint16) {
 
 // take returns what a completion of a receive has received. It is valid until the
 // buffer is given back, which the caller does if last is true.
-func (r *ring) take(c *cqe) (p []byte, id uint16, last bool) {
+func (r *uring) take(c *cqe) (p []byte, id uint16, last bool) {
 	id = uint16(c.flags >> cqeBufferID)
 	from := int(id)*bufferSize + r.filled[id]
 	r.filled[id] += int(c.res)
@@ -317,7 +340,7 @@ func (r *ring) take(c *cqe) (p []byte, id uint16, last bool) {
 }
 
 // next returns the next request, empty.
-func (r *ring) next() *sqe {
+func (r *uring) next() *sqe {
 	if r.queued > r.sqMask {
 		r.enter(0, 0)
 	}
@@ -330,28 +353,21 @@ func (r *ring) next() *sqe {
 }
 
 // enter submits what is queued and, if flags say so, waits for so many completions; see
-// ring.arg. It is one system call that the Go scheduler does not know of.
-func (r *ring) enter(want uint32, flags uintptr) syscall.Errno {
+// uring.arg. It is one system call that the Go scheduler does not know of.
+func (r *uring) enter(want uint32, flags uintptr) syscall.Errno {
 	arg, size := r.waitArg(flags)
 	n, _, errno := syscall.RawSyscall6(unix.SYS_IO_URING_ENTER, uintptr(r.fd), uintptr(r.queued), uintptr(want), flags|r.flags, arg, size)
 	return r.entered(n, errno)
 }
 
-// block is enter for who may wait for long.
-func (r *ring) block(want uint32, flags uintptr) syscall.Errno {
-	arg, size := r.waitArg(flags)
-	n, _, errno := syscall.Syscall6(unix.SYS_IO_URING_ENTER, uintptr(r.fd), uintptr(r.queued), uintptr(want), flags|r.flags, arg, size)
-	return r.entered(n, errno)
-}
-
-func (r *ring) waitArg(flags uintptr) (arg, size uintptr) {
+func (r *uring) waitArg(flags uintptr) (arg, size uintptr) {
 	if flags&enterExtArg == 0 {
 		return 0, 0
 	}
 	return uintptr(unsafe.Pointer(&r.arg)), unsafe.Sizeof(r.arg)
 }
 
-func (r *ring) entered(n uintptr, errno syscall.Errno) syscall.Errno {
+func (r *uring) entered(n uintptr, errno syscall.Errno) syscall.Errno {
 	if errno == 0 {
 		r.queued -= uint32(n)
 	}

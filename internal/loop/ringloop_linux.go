@@ -1,6 +1,7 @@
 package loop
 
 import (
+	"os"
 	"runtime"
 	"sync/atomic"
 	"syscall"
@@ -39,7 +40,8 @@ type RingHandler interface {
 // work many times in a row.
 type RingLoop struct {
 	keeper
-	ring     *ring
+	ring     *uring
+	fd       int           // the ring's
 	sends    uint32        // asked for in this turn
 	received uint32        // told in this turn
 	watched  map[int32]int // descriptors by key
@@ -47,7 +49,7 @@ type RingLoop struct {
 	// What is being sent, which the garbage collector must not take meanwhile; and the
 	// places in it that are free.
 	sending [][]byte
-	free    []uint32
+	empty   []uint32
 }
 
 // Kinds of requests, in the upper byte of their names. The lower four bytes are the key;
@@ -61,7 +63,7 @@ const (
 
 func nameOf(kind uint64, key int32) uint64 { return kind<<56 | uint64(uint32(key)) }
 
-// NewRing returns a RingLoop that does not run yet. It has two descriptors, and some
+// NewRing returns a RingLoop that does not run yet. It has three descriptors, and some
 // hundred KiB of memory that is shared with the kernel. The error wraps
 // errors.ErrUnsupported where io_uring does not have what is needed, which is that of
 // Linux 6.12.
@@ -70,11 +72,21 @@ func NewRing() (*RingLoop, error) {
 	if err != nil {
 		return nil, err
 	}
-	l := &RingLoop{ring: r, watched: make(map[int32]int)}
-	if err := l.init(); err != nil {
-		r.close()
+	l := &RingLoop{ring: r, fd: r.fd, watched: make(map[int32]int)}
+	waker, err := unix.Eventfd(0, unix.EFD_CLOEXEC|unix.EFD_NONBLOCK)
+	if err != nil {
+		l.free()
+		return nil, os.NewSyscallError("eventfd2", err)
+	}
+	if err := l.init(waker, "io_uring"); err != nil {
+		l.free()
 		return nil, err
 	}
+	if err := r.signal(waker); err != nil {
+		l.close()
+		return nil, err
+	}
+	l.waker = waker // the kernel does not ring it for the bell: not for one eventfd when another is rung
 	return l, nil
 }
 
@@ -90,7 +102,12 @@ func ProbeRing() error {
 
 func (l *RingLoop) close() {
 	l.keeper.close()
-	l.ring.close()
+	l.free()
+}
+
+func (l *RingLoop) free() {
+	l.ring.unmap()
+	unix.Close(l.fd)
 }
 
 // Run waits and calls h until Stop is called. It closes the RingLoop's descriptors, and no
@@ -101,15 +118,19 @@ func (l *RingLoop) Run(h RingHandler) {
 	defer l.close()
 	l.ring.enable()
 	l.Watch(l.bell, bellKey)
-	due := h.Due // made once, because it is allocated
+	look := func(uintptr) bool {
+		l.ring.enter(0, enterGetEvents)
+		return !l.ring.nothing()
+	}
+	due := h.Due // both are made once, because they are allocated
 	for !l.stopped {
-		l.turn(h, due)
+		l.turn(h, look, due)
 	}
 }
 
 // turn waits once and tells what has come; posted calls are made last.
-func (l *RingLoop) turn(h RingHandler, due func(*Timer)) {
-	l.wait()
+func (l *RingLoop) turn(h RingHandler, look func(uintptr) bool, due func(*Timer)) {
+	l.wait(look)
 	l.tick()
 	l.received = 0
 	posted := l.tell(h)
@@ -125,10 +146,15 @@ func (l *RingLoop) turn(h RingHandler, due func(*Timer)) {
 	}
 }
 
-// tell tells of all completions that are there, and reports whether the bell was rung.
+// mostTold is how many completions are told in a turn. What follows from them holds
+// memory until the kernel has it.
+const mostTold = 256
+
+// tell tells of the completions that are there, and reports whether the bell was rung.
 func (l *RingLoop) tell(h RingHandler) (posted bool) {
 	r := l.ring
-	head, tail := *r.cqHead, atomic.LoadUint32(r.cqTail)
+	head := *r.cqHead
+	tail := head + min(atomic.LoadUint32(r.cqTail)-head, mostTold)
 	for ; head != tail; head++ {
 		c := &r.cqes[head&r.cqMask]
 		key := int32(c.user)
@@ -165,7 +191,7 @@ func (l *RingLoop) tellReceived(h RingHandler, key int32, c *cqe) {
 func (l *RingLoop) tellSent(h RingHandler, key int32, c *cqe) {
 	i := uint32(c.user>>32) & 0xffffff
 	l.sending[i] = nil
-	l.free = append(l.free, i)
+	l.empty = append(l.empty, i)
 	h.Sent(key, int(max(c.res, 0)), errnoOf(c.res))
 }
 
@@ -193,25 +219,27 @@ const (
 )
 
 // wait submits what was asked for and waits until there is something to tell.
-func (l *RingLoop) wait() {
-	r := l.ring
-	limit := l.limit()
+func (l *RingLoop) wait(look func(uintptr) bool) {
+	r, limit := l.ring, l.limit()
 	want, patience := l.batch()
 	l.sends = 0
-	if limit == 0 {
+	switch {
+	case limit == 0 || !r.nothing():
 		r.enter(0, enterGetEvents)
 		return
+	case !l.idle:
+		first := min(limit, hold)
+		r.arg.minWait = uint32(patience / time.Microsecond)
+		r.time = unix.NsecToTimespec(int64(first))
+		errno := r.enter(want, enterGetEvents|enterExtArg)
+		if errno == unix.EINTR || limit == first || !r.nothing() { // EINTR: a signal of the Go runtime's
+			return
+		}
+		limit -= first
 	}
-	r.arg.minWait = uint32(patience / time.Microsecond)
-	r.time = unix.NsecToTimespec(int64(min(limit, hold)))
-	if errno := r.enter(want, enterGetEvents|enterExtArg); errno == unix.EINTR {
-		return // by a signal of the Go runtime's
-	}
-	if limit > hold && *r.cqHead == atomic.LoadUint32(r.cqTail) {
-		r.arg.minWait = 0
-		r.time = unix.NsecToTimespec(int64(limit - hold))
-		r.block(1, enterGetEvents|enterExtArg)
-	}
+	r.signals(true)
+	l.park(limit, look)
+	r.signals(false)
 }
 
 // batch returns how many completions to wait for, and for how long; with 0 for as long as
@@ -253,8 +281,8 @@ func (l *RingLoop) Send(fd int, key int32, p []byte) {
 
 // hold keeps p and returns its place.
 func (l *RingLoop) hold(p []byte) (i uint32) {
-	if n := len(l.free); n > 0 {
-		i, l.free = l.free[n-1], l.free[:n-1]
+	if n := len(l.empty); n > 0 {
+		i, l.empty = l.empty[n-1], l.empty[:n-1]
 		l.sending[i] = p
 		return i
 	}
