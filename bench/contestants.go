@@ -17,9 +17,9 @@ const freePort = "{port}"
 // contestants are all; the first is the reference.
 var contestants = []contestant{
 	{name: "C epoll", source: "c/epoll.c"},
-	{name: "C epoll, tuned", source: "c/epoll.c", args: []string{"-e"}},
+	{name: "C epoll tuned", source: "c/epoll.c", args: []string{"-e"}},
 	{name: "C io_uring", source: "c/uring.c"},
-	{name: "C io_uring, waiting", source: "c/uring.c", args: []string{"-w"}},
+	{name: "C io_uring waiting", source: "c/uring.c", args: []string{"-w"}},
 	{name: "yodel epoll", source: "./servers/yodel", args: []string{"-engine", "epoll"}},
 	{name: "yodel uring", source: "./servers/yodel", args: []string{"-engine", "uring"}},
 	{name: "yodel goroutine", source: "./servers/yodel", args: []string{"-engine", "goroutine"}},
