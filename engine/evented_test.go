@@ -253,9 +253,9 @@ func TestEventedUnfit(t *testing.T) {
 		svc any
 		cfg Config
 	}{
-		"sessions only":        {svc: connFunc(func(net.Conn) {})},
-		"no yodel.Service":     {svc: 7},
-		"no TLS":   {svc: stepFunc(echo), cfg: Config{TLS: &tls.Config{}}},
+		"sessions only":    {svc: connFunc(func(net.Conn) {})},
+		"no yodel.Service": {svc: 7},
+		"no TLS":           {svc: stepFunc(echo), cfg: Config{TLS: &tls.Config{}}},
 		"no PROXY headers": {svc: stepFunc(echo), cfg: Config{ProxyFrom: []netip.Prefix{}}},
 	} {
 		_, err := NewEvented(tt.svc, &tt.cfg, EventedOptions{Name: "hand"})
