@@ -7,9 +7,10 @@ import (
 
 // A contestant is an echo server.
 type contestant struct {
-	name   string
-	source string   // a C file, or a Go package
-	args   []string // freePort stands for one
+	name    string
+	source  string   // a C file, or a Go package
+	program string   // in place of source: one that is installed
+	args    []string // freePort stands for one
 }
 
 const freePort = "{port}"

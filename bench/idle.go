@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -37,12 +38,11 @@ func (s *stage) idle(set *settings, out io.Writer) error {
 	from := time.Now()
 	for _, n := range shares {
 		i, err := s.openIdle(c, n)
-		if i != nil {
-			all = append(all, i)
+		if err != nil { // what is open counts
+			err = fmt.Errorf("server %d of %d, with its connections: %w", len(all)+1, len(shares), err)
+			return errors.Join(err, echoAll(all, out))
 		}
-		if err != nil {
-			return fmt.Errorf("after %d servers with their connections: %w", len(all), err)
-		}
+		all = append(all, i)
 		fmt.Fprintf(out, "%s: %d connections, resident %.1f MiB: %s\n", c.name, n, float64(i.resident)/(1<<20), i.each())
 	}
 	after, err := memory("Slab:")
@@ -84,6 +84,11 @@ func (s *stage) openIdle(c contestant, n int) (i *idlers, err error) {
 	if i.server, err = s.serve(c); err != nil {
 		return nil, err
 	}
+	defer func() {
+		if err != nil {
+			i.stop()
+		}
+	}()
 	if n > fewIdle {
 		if err := i.open(s, fewIdle); err != nil {
 			return i, err
@@ -125,9 +130,10 @@ func (i *idlers) each() string {
 
 // echoAll has every connection echo a message of 64 bytes, which the client verifies.
 func echoAll(all []*idlers, out io.Writer) error {
-	echoes := 0
+	conns, echoes := 0, 0
 	for _, i := range all {
-		for _, c := range i.clients {
+		conns += i.n
+		for _, c := range i.clients { // a talk is over when all connections have their messages back
 			t, err := c.talk()
 			if err != nil {
 				return fmt.Errorf("%s: %w", i.server.name, err)
@@ -135,7 +141,7 @@ func echoAll(all []*idlers, out io.Writer) error {
 			echoes += t.Messages
 		}
 	}
-	_, err := fmt.Fprintf(out, "every connection has echoed: %d messages, all of them right\n", echoes)
+	_, err := fmt.Fprintf(out, "each of the %d connections has echoed: %d messages, all of them right\n", conns, echoes)
 	return err
 }
 

@@ -13,6 +13,7 @@ import (
 	"strconv"
 	"strings"
 	"syscall"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -92,19 +93,24 @@ type server struct {
 
 // serve starts a contestant and returns when it listens.
 func (s *stage) serve(c contestant) (*server, error) {
-	program, err := s.build(c.source)
+	program, err := c.program, error(nil)
+	if program == "" {
+		program, err = s.build(c.source)
+	}
 	if err != nil {
 		return nil, err
 	}
+	port := 0 // the server's own choice
 	args := make([]string, len(c.args))
 	for i, a := range c.args {
 		if args[i] = a; a == freePort {
-			if args[i], err = anyFreePort(); err != nil {
+			if port, err = anyFreePort(); err != nil {
 				return nil, err
 			}
+			args[i] = strconv.Itoa(port)
 		}
 	}
-	v := &server{contestant: c, cmd: exec.CommandContext(s.ctx, program, args...)}
+	v := &server{contestant: c, port: port, cmd: exec.CommandContext(s.ctx, program, args...)}
 	stdout, err := v.cmd.StdoutPipe()
 	if err != nil {
 		return nil, err
@@ -112,7 +118,12 @@ func (s *stage) serve(c contestant) (*server, error) {
 	if err := s.start(s.server, v.cmd); err != nil {
 		return nil, err
 	}
-	v.port, err = readPort(bufio.NewReader(stdout))
+	if port == 0 {
+		v.port, err = readPort(bufio.NewReader(stdout))
+	} else {
+		go io.Copy(io.Discard, stdout)
+		err = s.untilItListens(port)
+	}
 	if err != nil {
 		v.stop()
 		return nil, fmt.Errorf("%s: %w", c.name, err)
@@ -136,13 +147,28 @@ func readPort(said *bufio.Reader) (port int, err error) {
 }
 
 // anyFreePort returns a port for servers that can't say which one they were given.
-func anyFreePort() (string, error) {
+func anyFreePort() (int, error) {
 	l, err := net.Listen("tcp4", ":0")
 	if err != nil {
-		return "", err
+		return 0, err
 	}
 	defer l.Close()
-	return strconv.Itoa(l.Addr().(*net.TCPAddr).Port), nil
+	return l.Addr().(*net.TCPAddr).Port, nil
+}
+
+// untilItListens waits until somebody listens on a port.
+func (s *stage) untilItListens(port int) error {
+	again := time.NewTicker(10 * time.Millisecond)
+	defer again.Stop()
+	for from := time.Now(); ; <-again.C {
+		nc, err := net.Dial("tcp4", fmt.Sprintf("127.0.0.1:%d", port))
+		if err == nil {
+			return nc.Close()
+		}
+		if time.Since(from) > 10*time.Second || s.ctx.Err() != nil {
+			return fmt.Errorf("it does not listen: %w", err)
+		}
+	}
 }
 
 func (v *server) stop() {

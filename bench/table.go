@@ -6,12 +6,17 @@ import (
 	"slices"
 )
 
+// mostInFlight bounds the bytes in flight: a turn ends when all have come back.
+const mostInFlight = 128 << 20
+
 // loads returns the scenarios of a table.
 func (set *settings) loads() (list []load) {
 	for _, conns := range set.conns {
 		for _, size := range set.sizes {
 			for _, depth := range set.depths {
-				list = append(list, load{conns, size, depth})
+				if l := (load{conns, size, depth}); l.inFlight() <= mostInFlight {
+					list = append(list, l)
+				}
 			}
 		}
 	}
@@ -95,7 +100,9 @@ client was busy for more than 95 % of the time, so the rate is its own. "busy": 
 a processor for more than 5 % of the time, because others were at work.
 `
 
-func (r *result) reference() string { return r.line(0, "1.00", func(func(turn) float64) string { return "" }) }
+func (r *result) reference() string {
+	return r.line(0, "1.00", func(func(turn) float64) string { return "" })
+}
 
 func (r *result) row() string {
 	e := r.ratios(func(t turn) float64 { return 1 / t.cost() })
@@ -109,10 +116,19 @@ func (r *result) line(i int, efficiency string, ratio func(func(turn) float64) s
 	cell := func(format string, of func(turn) float64) string {
 		return fmt.Sprintf(format, median(each(r.turns[i], of))) + ratio(of)
 	}
-	return fmt.Sprintf("| %s | %s | %s | %s | %s | %s | %s | %.1f | %s |\n", r.names[i],
+	return fmt.Sprintf("| %s | %s | %s | %s | %s | %s | %s | %s | %s |\n", r.names[i],
 		cell("%.2f", turn.cost), efficiency, cell("%.0f", turn.rate),
 		cell("%.0f", func(t turn) float64 { return t.P50 }), cell("%.0f", func(t turn) float64 { return t.P99 }),
-		cell("%.0f", func(t turn) float64 { return t.P999 }), float64(r.resident[i])/(1<<20), r.remarks(i))
+		cell("%.0f", func(t turn) float64 { return t.P999 }), r.memory(i), r.remarks(i))
+}
+
+// memory returns the resident memory after all turns, and its ratio.
+func (r *result) memory(i int) string {
+	s := fmt.Sprintf("%.1f", float64(r.resident[i])/(1<<20))
+	if i > 0 {
+		s += fmt.Sprintf(" ×%.2f", float64(r.resident[i])/float64(r.resident[0]))
+	}
+	return s
 }
 
 // remarks says what makes the figures less than they seem.

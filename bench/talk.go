@@ -16,11 +16,14 @@ type load struct {
 	conns, size, depth int
 }
 
+// inFlight returns bytes.
+func (l load) inFlight() int { return l.conns * l.size * l.depth }
+
 func (l load) String() string {
 	if l.size > 1<<16 {
-		return fmt.Sprintf("bulk: %d connections, %d KiB in flight each", l.conns, l.size*l.depth>>10)
+		return fmt.Sprintf("### Bulk: %d connections, %d KiB in flight each", l.conns, l.size*l.depth>>10)
 	}
-	return fmt.Sprintf("%d connections, %d bytes, %d in flight each", l.conns, l.size, l.depth)
+	return fmt.Sprintf("### %d connections, %d bytes, %d in flight each", l.conns, l.size, l.depth)
 }
 
 // A turn is what the client says of one.

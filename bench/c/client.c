@@ -171,6 +171,7 @@ static void dial(struct conn *c, unsigned i) {
 	struct sockaddr_in a = {.sin_family = AF_INET, .sin_port = htons(port), .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
 	struct epoll_event ev = {.events = EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET, .data.ptr = c};
 	int one = 1;
+	a.sin_addr.s_addr = htonl(INADDR_LOOPBACK + i / 1000); /* ports are scarce: 127.0.0.0/8 has more */
 	*c = (struct conn){.fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0), .writable = 1};
 	c->sent_at = c->back = i % PERIOD;
 	c->when = calloc(depth, sizeof *c->when);
