@@ -18,10 +18,10 @@ export GO
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help build install uninstall test fuzz cover bench benchdiff fmt peers clean
+.PHONY: help build install uninstall test fuzz cover bench bench-idle gobench benchdiff fmt peers clean
 
 help: ## print this list
-	@sed -n 's/^\([a-z]*\):[^#]*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
+	@sed -n 's/^\([a-z-]*\):[^#]*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
 
 build: ## build the programs into bin/
 	@mkdir -p bin
@@ -47,7 +47,13 @@ fuzz: ## fuzz each target for FUZZTIME (30s)
 cover: ## run the tests and print each package's coverage against tools/coverage.txt
 	@COVERAGE=all scripts/test tests coverage
 
-bench: ## run the benchmarks of PKG (./...) COUNT (6) times and keep the figures in OUT (bench.txt)
+bench: ## measure echo beside C and other libraries, and kv beside redis-server, on a quiet Linux (12 min); ARGS=-short: 20 s
+	@cd bench && $(GO) build -o ../bin/bench . && ../bin/bench $(ARGS)
+
+bench-idle: ## open N (18000) idle connections on ENGINE (epoll), say what each costs, have every one echo
+	@cd bench && $(GO) build -o ../bin/bench . && ../bin/bench -idle $(or $(N),18000) -engine $(or $(ENGINE),epoll)
+
+gobench: ## run the Go benchmarks of PKG (./...) COUNT (6) times and keep the figures in OUT (bench.txt)
 	$(GO) test -run='^$$' -bench=. -benchmem -count=$(or $(COUNT),6) $(or $(PKG),./...) | tee $(or $(OUT),bench.txt)
 
 benchdiff: ## compare two files of figures: make benchdiff OLD=old.txt NEW=bench.txt

@@ -22,7 +22,7 @@ type Out struct {
 	heard []int
 	body  bool
 
-	lent  *byte  // the beginning of memory that may become buf, see Lend; nil: none
+	lent  []byte // memory whose beginning may become buf, see Lend; nil: none
 	taken bool   // buf is such memory, full to its capacity
 	own   []byte // what buf was before
 }
@@ -35,13 +35,15 @@ func (o *Out) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// take makes p, if it is what was lent, the pending output, of which there is none.
+// take makes p, if it is the beginning of what was lent, the pending output, of which
+// there is none. p itself is not kept, so that what others write may be on their stack.
 func (o *Out) take(p []byte) bool {
-	if len(p) == 0 || &p[0] != o.lent || o.Len() > 0 || o.taken {
+	n := len(p)
+	if n == 0 || n > len(o.lent) || &p[0] != &o.lent[0] || o.Len() > 0 || o.taken {
 		return false
 	}
 	o.own, o.taken = o.buf, true
-	o.buf, o.off = p[:len(p):len(p)], 0
+	o.buf, o.off = o.lent[:n:n], 0
 	return true
 }
 
@@ -148,10 +150,7 @@ func (o *Out) IsReceiving() bool { return o.body }
 // from where it was received. It holds until Lend is called with nil; what was kept is
 // kept until it is sent or Own is called.
 func (o *Out) Lend(p []byte) {
-	o.lent = nil
-	if len(p) > 0 {
-		o.lent = &p[0]
-	}
+	o.lent = p
 }
 
 // Own copies what is pending if it is memory that was lent.

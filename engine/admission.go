@@ -45,21 +45,17 @@ func newAdmission(name string, svc any, cfg *Config) (*admission, error) {
 	s, ok := svc.(yodel.Service)
 	switch {
 	case !ok:
-		return nil, unfit(name, fmt.Sprintf("runs sessions, and a %T wants a net.Conn or accepts for itself", svc))
+		return nil, &UnfitError{name, fmt.Sprintf("sessions only, and a %T wants a net.Conn or accepts for itself", svc)}
 	case cfg.TLS != nil:
-		return nil, unfit(name, "does not speak TLS")
+		return nil, &UnfitError{name, "no TLS"}
 	case cfg.ProxyFrom != nil:
-		return nil, unfit(name, "does not read PROXY headers")
+		return nil, &UnfitError{name, "no PROXY headers"}
 	}
 	a := &admission{svc: s, cfg: *cfg, gate: cfg.Gate}
 	if a.gate == nil {
 		a.gate = NewGate(nil)
 	}
 	return a, nil
-}
-
-func unfit(name, why string) error {
-	return fmt.Errorf("%w: %s %s; the engines goroutine, process and iterative can", ErrUnfit, name, why)
 }
 
 // enter admits v, or refuses it, which is then said and counted; its socket is the

@@ -50,7 +50,7 @@ type Core struct {
 	sess yodel.Session
 	work *work // nil: at rest; sh lends one when there is something to do
 
-	moved             time.Duration // when bytes last went either way; times are since sh.base
+	moved             time.Duration // when bytes last went either way, or when lingering began; times are since sh.base
 	bytesIn, bytesOut int64
 
 	state    state
@@ -64,8 +64,7 @@ type Core struct {
 
 	id    trace.ConnID
 	began time.Duration
-	until time.Duration // when lingering ends
-	err   error
+	err   *error // nil: an end without one
 }
 
 // work is what a connection needs only while something is under way: a wish to be
@@ -197,10 +196,17 @@ func (c *Core) countIn(n int, t time.Duration, now time.Time) {
 	if c.work != nil {
 		c.work.bodyBytes += n
 	}
-	c.moved = t
+	c.touch(t)
 	c.sh.count.bytesIn.Add(int64(n))
 	if c.sh.sink != nil && (first || c.sh.each) {
 		c.emit(trace.Read, n, now)
+	}
+}
+
+// touch notes that bytes went either way. Lingering is not put off by that.
+func (c *Core) touch(t time.Duration) {
+	if c.state != lingering {
+		c.moved = t
 	}
 }
 
@@ -276,7 +282,7 @@ func (c *Core) Moved(n int, now time.Time) {
 }
 
 func (c *Core) wentOut(n int, t time.Duration) {
-	c.moved = t
+	c.touch(t)
 	if c.work != nil {
 		c.work.rateBytes += n
 	}
@@ -294,7 +300,7 @@ func (c *Core) ShutDone(now time.Time) {
 	if c.sh.sink != nil {
 		c.emit(trace.Shutdown, 0, now)
 	}
-	c.state, c.until = lingering, c.sh.since(now)+c.sh.linger
+	c.state, c.moved = lingering, c.sh.since(now)
 	if c.ended || c.sh.linger == 0 {
 		c.state = over
 	}
@@ -354,7 +360,11 @@ func (c *Core) Cut(reason Reason) {
 // end notes how the connection ended: the first reason given counts.
 func (c *Core) end(reason Reason, err error) {
 	if c.reason == None {
-		c.reason, c.err = reason, err
+		c.reason = reason
+		if err != nil {
+			kept := err
+			c.err = &kept
+		}
 	}
 	if c.state < flushing {
 		c.state = flushing
@@ -537,51 +547,3 @@ func (c *Core) emit(op trace.Op, n int, now time.Time) {
 		Bytes: n, In: c.bytesIn, Out: c.bytesOut,
 	})
 }
-
-// Finish is called once, when the socket is closed: it counts what was left over
-// and returns the connection's last event, to which the engine adds the socket
-// pair and descriptor.
-func (c *Core) Finish(now time.Time) trace.Event {
-	c.tellClosed()
-	n := c.sh.count
-	n.active.Add(-1)
-	n.ended[c.reason].Add(1)
-	n.unread.Add(int64(len(c.unused())))
-	n.unsent.Add(int64(c.pending()))
-	e := trace.Event{
-		Conn: c.id, Op: trace.Close, Side: trace.Server, Time: now, Service: c.sh.name,
-		Took: c.sh.since(now) - c.began, In: c.bytesIn, Out: c.bytesOut,
-		Text: c.reason.String(), Err: c.err,
-	}
-	c.sess = nil
-	if c.work != nil {
-		c.work.clear()
-		c.sh.giveBack(c.work)
-		c.work = nil
-	}
-	return e
-}
-
-// tellClosed tells the session, if it wants to know, that its connection is gone. If
-// it panics, that is how the connection ended.
-func (c *Core) tellClosed() {
-	s, ok := c.sess.(yodel.Closer)
-	if !ok {
-		return
-	}
-	defer func() {
-		if v := recover(); v != nil {
-			c.reason, c.err = Panic, &PanicError{Value: v, Stack: debug.Stack()}
-		}
-	}()
-	s.Closed()
-}
-
-// Reason returns how the connection ended, None while it has not.
-func (c *Core) Reason() Reason { return c.reason }
-
-// Err returns what made the connection end, nil for an end without an error.
-func (c *Core) Err() error { return c.err }
-
-// ID returns the connection's name.
-func (c *Core) ID() trace.ConnID { return c.id }

@@ -15,7 +15,7 @@ func (c *Core) Deadline() time.Time {
 	first := c.pendingDeadline()
 	switch c.state {
 	case lingering:
-		first.add(c.until, 1)
+		first.add(c.moved, c.sh.linger)
 	case talking:
 		c.talkingDeadline(&first)
 	}
@@ -77,7 +77,7 @@ func (c *Core) Tick(now time.Time) {
 	}
 	switch c.state {
 	case lingering:
-		if c.sh.since(now) >= c.until {
+		if c.sh.since(now) >= c.moved+c.sh.linger {
 			c.state = over
 		}
 	case talking:

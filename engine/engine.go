@@ -57,6 +57,20 @@ var ErrClosed = errors.New("engine: closed")
 // and a kind of socket, do not go together.
 var ErrUnfit = errors.New("this engine can't run this service")
 
+// An UnfitError is an ErrUnfit of an engine that runs some services and not others.
+type UnfitError struct {
+	Engine string // its name
+	Why    string // what it does not do, such as "no TLS"
+}
+
+// Error names the engines that can.
+func (e *UnfitError) Error() string {
+	return fmt.Sprintf("%v: %s: %s; the engines goroutine, process and iterative can", ErrUnfit, e.Engine, e.Why)
+}
+
+// Unwrap returns ErrUnfit.
+func (e *UnfitError) Unwrap() error { return ErrUnfit }
+
 // A ConnServer is a service that does its own I/O on each connection. ServeConn
 // returns when the conversation is over; the engine closes the connection.
 type ConnServer interface {

@@ -253,10 +253,10 @@ func TestEventedUnfit(t *testing.T) {
 		svc any
 		cfg Config
 	}{
-		"runs sessions":        {svc: connFunc(func(net.Conn) {})},
-		"no yodel.Service":     {svc: 7},
-		"does not speak TLS":   {svc: stepFunc(echo), cfg: Config{TLS: &tls.Config{}}},
-		"not read PROXY heade": {svc: stepFunc(echo), cfg: Config{ProxyFrom: []netip.Prefix{}}},
+		"sessions only":    {svc: connFunc(func(net.Conn) {})},
+		"no yodel.Service": {svc: 7},
+		"no TLS":           {svc: stepFunc(echo), cfg: Config{TLS: &tls.Config{}}},
+		"no PROXY headers": {svc: stepFunc(echo), cfg: Config{ProxyFrom: []netip.Prefix{}}},
 	} {
 		_, err := NewEvented(tt.svc, &tt.cfg, EventedOptions{Name: "hand"})
 		if !errors.Is(err, ErrUnfit) || !strings.Contains(err.Error(), want) {

@@ -17,7 +17,7 @@ import (
 // have, beside those that its service alone knows. The others are about the whole
 // process.
 var ofEachService = []string{
-	"engine", "max-children", "idle", "header-timeout", "min-rate", "keepalive", "user-timeout", "backlog",
+	"engine", "max-children", "loops", "idle", "header-timeout", "min-rate", "keepalive", "user-timeout", "backlog",
 	"tls-cert", "tls-key", "proxy-from", "unix-mode", "amplify",
 }
 
@@ -189,6 +189,9 @@ func (f *serveFlags) ofTable(own *pflag.FlagSet) {
 	f.idleGiven = f.idleGiven || own.Changed("idle")
 	if f.engine != "process" && !own.Changed("max-children") {
 		f.children = 0
+	}
+	if !f.mayLoop() && !own.Changed("loops") {
+		f.loops = 0
 	}
 }
 

@@ -63,7 +63,7 @@ func TestConfigMistakes(t *testing.T) {
 		{"no service", "[[serve]]\naddress = ':7'\n", []string{`1:3: this [[serve]] names no service; write service = "upper", or another of upper, echo, `}},
 		{"no such service", "[[serve]]\nservice = 'uper'\n", []string{`2:11: there is no service "uper"; there are upper, echo, `}},
 		{"a service that is a number", "[[serve]]\nservice = 7\n", []string{`2:11: write service as a string`}},
-		{"no such engine", "engine = 'nosuch'\n", []string{`1:10: there is no engine "nosuch"; there are auto, goroutine, `}},
+		{"no such engine", "engine = 'nosuch'\n", []string{`1:10: there is no engine "nosuch"; there are auto, uring, epoll, goroutine, `}},
 		{"no such engine in a table", "[[serve]]\nservice = 'echo'\nengine = 'nosuch'\n", []string{`3:10: there is no engine "nosuch"; there are `}},
 		{"a flag of another engine", "[[serve]]\nservice = 'echo'\nmax-children = 7\n", []string{`1:3: max-children is for --engine process`}},
 		{"a time without its unit", "idle = 60\n", []string{`1:8: write idle as a string with its unit, as "10s" or "5m"`}},
@@ -294,7 +294,8 @@ func TestServeConfigCannot(t *testing.T) {
 	// That is what a check can't see.
 	r := runYodel(t, "", "serve", "--check-config", "--config", file)
 	wantStatus(t, r, 0)
-	if want := "echo would listen on 127.0.0.1:0, engine goroutine\necho would listen on " + s.address(0) + ", engine goroutine\n"; r.out != want {
+	by := ", " + byAuto(t, "tcp") + "\n"
+	if want := "echo would listen on 127.0.0.1:0" + by + "echo would listen on " + s.address(0) + by; r.out != want {
 		t.Errorf("stdout %q, want %q", r.out, want)
 	}
 }
@@ -328,14 +329,14 @@ func TestExampleConfig(t *testing.T) {
 	t.Parallel()
 	r := runYodel(t, "", "serve", "--check-config", "--config", "../../docs/serve.toml")
 	wantStatus(t, r, 0)
-	if want := `upper would listen on 127.0.0.1:15213, engine goroutine
-echo would listen on 127.0.0.1:10007, engine goroutine
-echo would listen on udp://127.0.0.1:10007, engine datagrams
-echo would listen on tls://127.0.0.1:10008, engine goroutine
-echo would listen on 127.0.0.1:10009, engine goroutine
-daytime would listen on localhost:10013, engine iterative
-admin would listen on 127.0.0.1:15214
-`; r.out != want || r.err != "" {
+	byTCP, byTLS := byAuto(t, "tcp")+"\n", byAuto(t, "tls")+"\n"
+	if want := "upper would listen on 127.0.0.1:15213, " + byTCP +
+		"echo would listen on 127.0.0.1:10007, " + byTCP +
+		"echo would listen on udp://127.0.0.1:10007, engine datagrams\n" +
+		"echo would listen on tls://127.0.0.1:10008, " + byTLS +
+		"echo would listen on 127.0.0.1:10009, " + byAuto(t, "proxy") + "\n" +
+		"daytime would listen on localhost:10013, engine iterative\n" +
+		"admin would listen on 127.0.0.1:15214\n"; r.out != want || r.err != "" {
 		t.Errorf("stdout %q, want %q\nstderr %q", r.out, want, r.err)
 	}
 }
@@ -355,18 +356,18 @@ func TestInsideCheckConfig(t *testing.T) {
 		status     int
 		want       string // of stdout if the status is 0, else of stderr
 	}{
-		{"a certificate", "[[serve]]\nservice='echo'\naddress='tls://:7'\ntls-cert='" + cert + "'\ntls-key='" + key + "'\n", nil, 0, "echo would listen on tls://:7, engine goroutine, certificate sha256:"},
+		{"a certificate", "[[serve]]\nservice='echo'\naddress='tls://:7'\ntls-cert='" + cert + "'\ntls-key='" + key + "'\n", nil, 0, "echo would listen on tls://:7, " + byAuto(t, "tls") + ", certificate sha256:"},
 		{"no such certificate", "[[serve]]\nservice='echo'\naddress='tls://:7'\ntls-cert='nosuch'\ntls-key='nosuch'\n", nil, 2, ":3:9: tls-cert nosuch, --tls-key nosuch: open nosuch: no such file"},
 		{"half a pair", "[[serve]]\nservice='echo'\naddress='tls://:7'\ntls-cert='" + cert + "'\n", nil, 2, ":3:9: tls-cert and --tls-key go together"},
 		{"no datagram form", "[[serve]]\nservice='upper'\naddress='udp://:7'\n", nil, 2, ":3:9: upper has no datagram form"},
 		{"no such name", "[[serve]]\nservice='upper'\naddress='nosuch.invalid:7'\n", nil, 2, ":3:9: look up nosuch.invalid: "},
 		{"the same address twice", "[[serve]]\nservice='upper'\naddress=[':7',':8','udp://:7']\n[[serve]]\nservice='echo'\naddress='tls://:7'\n", nil, 2, ":6:9: echo is to listen on tls://:7, where upper is to listen too"},
-		{"the same free port", "[[serve]]\nservice='upper'\naddress=[':0',':0']\n", nil, 0, "upper would listen on :0, engine goroutine\nupper would"},
+		{"the same free port", "[[serve]]\nservice='upper'\naddress=[':0',':0']\n", nil, 0, "upper would listen on :0, " + byAuto(t, "tcp") + "\nupper would"},
 		{"a user", "user='nosuchuser'\n", nil, 2, "--user: "},
 		{"the admin listener", "", []string{"--admin=:1"}, 2, "--admin :1: it shows what strangers should not see"},
 		{"a bad network", "", []string{"--allow=x"}, 2, `--allow "x"`},
 		{"json", "json=true\nadmin='127.0.0.1:1'\n", []string{"echo@:7"}, 0, `"type":"would-listen"`},
-		{"a trace", "trace='" + kept + "'\n", nil, 0, "upper would listen on localhost:15213, engine goroutine\necho would"},
+		{"a trace", "trace='" + kept + "'\n", nil, 0, "upper would listen on localhost:15213, " + byAuto(t, "tcp") + "\necho would"},
 	} {
 		if err := os.WriteFile(file, []byte(tt.text), 0o600); err != nil {
 			t.Fatal(err)

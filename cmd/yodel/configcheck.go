@@ -69,12 +69,12 @@ func (s *server) check(ctx context.Context, p plan) (*served, error) {
 			sv.fingerprint = cert.fingerprint()
 		}
 	}
-	row, eng, err := engines.open(p, f, cfg)
+	c, err := s.engines.open(p, f, cfg)
 	if err != nil {
 		return nil, err
 	}
-	sv.engine = row.name
-	return sv, eng.Close()
+	sv.engine, sv.passedOver = c.row.name, c.passedOver
+	return sv, c.Close()
 }
 
 // resolves returns an error if a's host has no address.
@@ -128,7 +128,7 @@ func (sv *served) foretell(w io.Writer, asJSON bool) {
 	}
 	fmt.Fprintf(w, "%s would listen on %s", sv.plan.row.name, sv.at)
 	if sv.engine != "" {
-		fmt.Fprintf(w, ", engine %s", sv.engine)
+		fmt.Fprintf(w, ", %s", sv.engineText())
 	}
 	if sv.fingerprint != "" {
 		fmt.Fprintf(w, ", certificate %s", sv.fingerprint)

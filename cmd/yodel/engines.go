@@ -1,14 +1,18 @@
 package main
 
 import (
+	"errors"
+	"runtime"
 	"slices"
 	"strings"
 
 	"yodel"
 	"yodel/engine"
+	"yodel/engine/epoll"
 	"yodel/engine/goroutine"
 	"yodel/engine/iterative"
 	"yodel/engine/process"
+	"yodel/engine/uring"
 )
 
 // engineRow is one engine that serve offers.
@@ -17,6 +21,7 @@ type engineRow struct {
 	about string
 
 	oneAtATime bool // a second client waits for the first
+	loops      bool // it has event loops, --loops of them
 	children   bool // its work is done by other processes, and so is their CPU time spent
 
 	// probe returns nil if this machine can run the engine, and else an error that says
@@ -34,6 +39,20 @@ type engineRows []engineRow
 
 // engines are all that serve offers.
 var engines = engineRows{
+	{
+		name: "uring", about: "event loops over io_uring, one for each processor", loops: true,
+		probe: uring.Probe,
+		make: func(p plan, f *serveFlags, cfg *engine.Config) (engine.Engine, error) {
+			return uring.New(p.row.make(f), cfg, &uring.Options{Loops: f.loops})
+		},
+	},
+	{
+		name: "epoll", about: "event loops over epoll, one for each processor", loops: true,
+		probe: epoll.Probe,
+		make: func(p plan, f *serveFlags, cfg *engine.Config) (engine.Engine, error) {
+			return epoll.New(p.row.make(f), cfg, &epoll.Options{Loops: f.loops})
+		},
+	},
 	{
 		name: "goroutine", about: "a goroutine for each connection",
 		make: func(p plan, f *serveFlags, cfg *engine.Config) (engine.Engine, error) {
@@ -84,27 +103,73 @@ func (rows engineRows) here() engineRows {
 	return slices.DeleteFunc(slices.Clone(rows), func(e engineRow) bool { return e.probe != nil && e.probe() != nil })
 }
 
-// open returns the engine that f names, for p: auto is the first that can run it.
-// Datagrams have one loop, whatever the engine.
-func (rows engineRows) open(p plan, f *serveFlags, cfg *engine.Config) (*engineRow, engine.Engine, error) {
-	row := rows.chosen(f.engine, p, f, cfg)
-	eng, err := row.tryMake(p, f, cfg)
-	if err != nil {
-		return nil, nil, usagef("%s over %s: engine %s: %w; these can: %s",
-			p.row.name, p.addr.Network, row.name, err, strings.Join(rows.able(p, f, cfg), ", "))
-	}
-	return row, eng, nil
+// choice is an engine that was made for a service.
+type choice struct {
+	engine.Engine
+	row *engineRow
+
+	// passedOver says which engines auto would rather have taken, and why it did not.
+	passedOver string
 }
 
-// chosen returns the row of the engine that name means for p. If auto finds none, it
-// is the first, which can say why.
-func (rows engineRows) chosen(name string, p plan, f *serveFlags, cfg *engine.Config) *engineRow {
+// open returns the engine that f names, for p: auto is the first that can run it.
+// Datagrams have one loop, whatever the engine.
+func (rows engineRows) open(p plan, f *serveFlags, cfg *engine.Config) (*choice, error) {
+	var not reasons
 	for i := range rows {
-		if row := &rows[i]; row.name == name || name == auto && row.can(p, f, cfg) {
-			return row
+		row := &rows[i]
+		if f.engine != auto && f.engine != row.name {
+			continue
+		}
+		eng, err := row.tryMake(p, f, cfg)
+		if err == nil {
+			return &choice{eng, row, not.passedOver()}, nil
+		}
+		not.add(row.name, err)
+	}
+	return nil, usagef("%s over %s: engine %s; these can: %s",
+		p.row.name, p.addr.Network, not, strings.Join(rows.able(p, f, cfg), ", "))
+}
+
+// reasons say why engines can't, those with the same reason together.
+type reasons []struct{ engines, why string }
+
+func (r *reasons) add(engine string, err error) {
+	why := whyNot(err)
+	for i := range *r {
+		if same := &(*r)[i]; same.why == why {
+			same.engines += ", " + engine
+			return
 		}
 	}
-	return &rows[0]
+	*r = append(*r, struct{ engines, why string }{engine, why})
+}
+
+// String returns the reasons as text.
+func (r reasons) String() string {
+	var list []string
+	for _, of := range r {
+		list = append(list, of.engines+": "+of.why)
+	}
+	return strings.Join(list, "; ")
+}
+
+// passedOver returns the reasons where they can be otherwise: not on a system that has no
+// such thing.
+func (r reasons) passedOver() string {
+	if runtime.GOOS != "linux" {
+		return ""
+	}
+	return r.String()
+}
+
+// whyNot returns what err, of tryMake, says is missing.
+func whyNot(err error) string {
+	var unfit *engine.UnfitError
+	if errors.As(err, &unfit) {
+		return unfit.Why
+	}
+	return err.Error()
 }
 
 // able returns the engines that can run p here.
@@ -132,10 +197,35 @@ func (rows engineRows) has(name string) bool {
 	return slices.ContainsFunc(rows, func(e engineRow) bool { return e.name == name })
 }
 
+// withLoops returns the engines with event loops.
+func (rows engineRows) withLoops() (names []string) {
+	for _, row := range rows {
+		if row.loops {
+			names = append(names, row.name)
+		}
+	}
+	return names
+}
+
+// mayLoop reports whether the engine may be one with event loops.
+func (f *serveFlags) mayLoop() bool {
+	return f.engine == auto || slices.Contains(engines.withLoops(), f.engine)
+}
+
+// mostLoops is the greatest --loops: each has a thread and some descriptors.
+const mostLoops = 1024
+
 // checkEngine refuses settings that no engine has.
 func (f *serveFlags) checkEngine() error {
 	if f.engine != auto && !engines.has(f.engine) {
 		return usagef("there is no engine %q; there are %s", f.engine, engines.names())
+	}
+	if f.loops < 0 || f.loops > mostLoops {
+		return usagef("--loops %d: give a number from 1 to %d, or 0 for one for each processor", f.loops, mostLoops)
+	}
+	if f.loops != 0 && !f.mayLoop() {
+		return usagef("--loops is for the engines with event loops: %s, or %s where it takes one of them",
+			strings.Join(engines.withLoops(), ", "), auto)
 	}
 	if f.children != 0 && f.engine != "process" {
 		return usagef("--max-children is for --engine process")

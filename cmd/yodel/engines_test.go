@@ -5,13 +5,51 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
+	"net/netip"
 	"path/filepath"
+	"runtime"
+	"slices"
+	"strconv"
 	"strings"
 	"testing"
 
 	"yodel/engine"
 	"yodel/engine/goroutine"
+	"yodel/internal/privilege"
+	"yodel/sock"
+	"yodel/yodeltest"
 )
+
+// rowOf returns the row of the engine of that name.
+func rowOf(name string) *engineRow {
+	return &engines[slices.IndexFunc(engines, func(row engineRow) bool { return row.name == name })]
+}
+
+// byAuto returns what serve says of the engine that auto takes over a transport.
+func byAuto(t *testing.T, transport string) string { return autoFor(t, transport).engineText() }
+
+// autoFor has the engine that auto takes over a transport.
+func autoFor(t *testing.T, transport string) *served {
+	t.Helper()
+	cfg := &engine.Config{}
+	switch transport {
+	case "proxy": // TCP behind one
+		cfg.ProxyFrom = []netip.Prefix{}
+	case "tls":
+		cert, err := newCertificate("", "")
+		if err != nil {
+			t.Fatal(err)
+		}
+		cfg.TLS = cert.config()
+	}
+	c, err := engines.open(plan{row: serviceNamed("echo"), addr: sock.Address{Network: transport}}, &serveFlags{engine: auto}, cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	return &served{engine: c.row.name, passedOver: c.passedOver}
+}
 
 func TestInsideEngines(t *testing.T) {
 	r := inside(t, "", "engines")
@@ -19,7 +57,7 @@ func TestInsideEngines(t *testing.T) {
 		t.Fatalf("%+v", r)
 	}
 	for _, want := range []string{
-		"engine     service ", "goroutine  upper echo discard daytime qotd chargen time  yes*  yes*  yes*  -  ",
+		"engine     service ", "goroutine  upper echo discard daytime qotd chargen time  yes",
 		"datagrams  upper ", "\ngoroutine: a goroutine for each connection\n", "\n*: what --engine auto takes.",
 		"\nWhat is missing:\n", "\n  datagrams, upper over udp: upper has no datagram form\n",
 	} {
@@ -94,12 +132,12 @@ func answers(t *testing.T, engine string, args []string) {
 // table, auto, and the choice by name make of them.
 func TestEnginesThatCannot(t *testing.T) {
 	t.Parallel()
-	forAll := engines[0].make
+	forAll := rowOf("goroutine").make
 	rows := engineRows{
 		{name: "ring", about: "rings", probe: func() error { return fmt.Errorf("%w: Linux 9.9 has it", errors.ErrUnsupported) }, make: forAll},
 		{name: "plain", about: "no TLS", make: func(p plan, f *serveFlags, cfg *engine.Config) (engine.Engine, error) {
 			if cfg.TLS != nil || cfg.ProxyFrom != nil {
-				return nil, fmt.Errorf("%w: there is no TLS and no PROXY header on it", engine.ErrUnfit)
+				return nil, &engine.UnfitError{Engine: "plain", Why: "there is no TLS and no PROXY header"}
 			}
 			return goroutine.New(p.row.make(f), cfg)
 		}},
@@ -116,7 +154,7 @@ func TestEnginesThatCannot(t *testing.T) {
 		"\nplain      upper echo discard daytime qotd chargen time  yes*  no    yes*  -     no\n",
 		"\ngood       upper echo discard daytime qotd chargen time  yes   yes*  yes   -     yes\n",
 		"\nWhat is missing:\n  ring: unsupported operation: Linux 9.9 has it\n",
-		"\n  plain, time over tls: this engine can't run this service: there is no TLS and no PROXY header on it\n",
+		"\n  plain over tls: there is no TLS and no PROXY header\n",
 	} {
 		if !strings.Contains(out.String(), want) {
 			t.Errorf("no %q in\n%s", want, &out)
@@ -133,17 +171,22 @@ func TestEnginesThatCannot(t *testing.T) {
 	}
 	tls.TLS = cert.config()
 	for name, want := range map[string]string{
-		"auto": "good", "good": "good", "plain": "echo over tls: engine plain: ", "ring": "Linux 9.9 has it; these can: good",
+		"auto": "good", "good": "good", "plain": "echo over tls: engine plain: there is no TLS and no PROXY header; these can: good", "ring": "Linux 9.9 has it; these can: good",
 	} {
-		row, eng, err := rows.open(echo, &serveFlags{engine: name}, tls)
-		if err == nil {
-			eng.Close()
+		c, err := rows.open(echo, &serveFlags{engine: name}, tls)
+		if err != nil {
+			c = &choice{row: &engineRow{}}
+		} else {
+			c.Close()
 		}
-		if err == nil && row.name != want || err != nil && (exitStatus(err) != 2 || !strings.Contains(err.Error(), want)) {
-			t.Errorf("%s: %v, %v; want %s", name, row, err, want)
+		if err == nil && c.row.name != want || err != nil && (exitStatus(err) != 2 || !strings.Contains(err.Error(), want)) {
+			t.Errorf("%s: %v, %v; want %s", name, c.row.name, err, want)
+		}
+		if over := "ring: unsupported operation: Linux 9.9 has it; plain: there is no TLS and no PROXY header"; name == auto && runtime.GOOS == "linux" && c.passedOver != over {
+			t.Errorf("auto passes over %q, want %q", c.passedOver, over)
 		}
 	}
-	if _, _, err := rows[:1].open(echo, &serveFlags{engine: auto}, tls); err == nil || !strings.Contains(err.Error(), "Linux 9.9 has it") {
+	if _, err := rows[:1].open(echo, &serveFlags{engine: auto}, tls); err == nil || !strings.Contains(err.Error(), "Linux 9.9 has it") {
 		t.Errorf("where no engine can, auto says %v", err)
 	}
 	if here := rows.here(); len(here) != 2 || here[0].name != "plain" {
@@ -200,5 +243,102 @@ func TestServeByProcesses(t *testing.T) {
 		"--max-children -1: give a positive":     {"--engine=process", "--max-children=-1", "echo@127.0.0.1:0"},
 	} {
 		wantStatus(t, runYodel(t, "", append([]string{"serve"}, args...)...), 2, want)
+	}
+}
+
+// The event engines, on all that they can serve: by name, by auto, with so many loops, and
+// what a loop does is counted apart.
+func TestServeByLoops(t *testing.T) {
+	t.Parallel()
+	for _, row := range engines {
+		if !row.loops {
+			continue
+		}
+		t.Run(row.name, func(t *testing.T) {
+			t.Parallel()
+			if err := row.probe(); err != nil {
+				yodeltest.Skip(t, err.Error(), "run it where yodel engines shows the engine")
+			}
+			s := serve(t, "--engine="+row.name, "--loops=2", "--admin=127.0.0.1:0", "--line-max=3",
+				"upper@127.0.0.1:0", "upper@unix:"+filepath.Join(t.TempDir(), "sock"), "echo@udp://127.0.0.1:0")
+			for range 3 {
+				ask(t, s.dial(t, 0), "abcd", "ABC") // both loops have one, and one has two
+			}
+			wantStatus(t, runYodel(t, "hi\n", "call", "--verify", "--upper", s.address(1)), 0)
+			wantStatus(t, runYodel(t, "hello\n", "call", "--verify", s.address(2)), 0)
+			_, body := get(t, s.listens(t, 3), "/metrics")
+			active := 0
+			for _, loop := range []string{"0", "1"} {
+				labels := `{loop="` + loop + `",service="upper",transport="tcp"} `
+				_, rest, ok := strings.Cut(body, "yodel_loop_connections_active"+labels)
+				n, err := strconv.Atoi(strings.Split(rest, "\n")[0])
+				if active += n; !ok || err != nil || n < 1 {
+					t.Errorf("loop %s has %d connections: %v", loop, n, err)
+				}
+			}
+			if active != 3 || !strings.Contains(body, `yodel_loop_bytes_total{direction="in",loop="`) ||
+				!strings.Contains(body, `yodel_loop_messages_total{loop="0",service="upper",transport="unix"} 1`+"\n") {
+				t.Errorf("%d connections\n%s", active, body)
+			}
+			s.stop(t)
+			wantStatus(t, runYodel(t, "", "serve", "--engine="+row.name, "echo@tls://127.0.0.1:0"), 2,
+				"echo over tls: engine "+row.name+": no TLS; these can: goroutine, process, iterative")
+			wantStatus(t, runYodel(t, "", "serve", "--engine="+row.name, "--proxy-from=127.0.0.1", "echo@127.0.0.1:0"), 2,
+				"engine "+row.name+": no PROXY headers; these can: goroutine, process, iterative")
+		})
+	}
+	for _, args := range [][]string{{"--loops=-1"}, {"--loops=1025"}, {"--loops=2", "--engine=goroutine"}} {
+		wantStatus(t, runYodel(t, "", append([]string{"serve", "echo@127.0.0.1:0"}, args...)...), 2, "--loops")
+	}
+}
+
+// Auto takes for each service the first engine that can serve it, and says which it passed over and why.
+func TestServeByAuto(t *testing.T) {
+	t.Parallel()
+	s := serve(t, "--loops=1", "upper@127.0.0.1:0", "upper@tls://127.0.0.1:0", "upper@unix:"+filepath.Join(t.TempDir(), "sock"))
+	for i, network := range []string{"tcp", "tls", "unix"} {
+		got := (&served{engine: s.at[i].Engine, passedOver: s.at[i].PassedOver}).engineText()
+		if want := byAuto(t, network); got != want {
+			t.Errorf("%s: %s, want %s", network, got, want)
+		}
+	}
+	if at := s.at[1]; at.Engine != "goroutine" || !strings.Contains(at.PassedOver, "epoll: no TLS") && runtime.GOOS == "linux" {
+		t.Errorf("TLS: %+v", at)
+	}
+	s.stop(t)
+}
+
+// After privileges are given up an engine may be lost: auto takes the next, and says so; one that was named is an
+// error.
+func TestEngineLostWithRoot(t *testing.T) {
+	t.Parallel()
+	var gone error
+	rows := engineRows{
+		{name: "ring", probe: func() error { return gone }, make: rowOf("goroutine").make},
+		{name: "plain", make: rowOf("goroutine").make},
+	}
+	for name, want := range map[string]string{auto: "", "ring": "as nobody: engine ring: rings are for root"} {
+		gone = nil
+		f := &serveFlags{engine: name}
+		s := &server{io: std{out: io.Discard, err: io.Discard}, flags: f, engines: rows, user: &privilege.Credentials{User: "nobody"}}
+		c, err := rows.open(plan{row: serviceNamed("echo")}, f, &engine.Config{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		sv := &served{plan: plan{row: serviceNamed("echo")}, cfg: &engine.Config{}}
+		sv.engage(c)
+		s.served = []*served{sv}
+		if err := s.afterDrop(); err != nil || sv.engine != "ring" {
+			t.Fatalf("%s: %v, %v", name, sv.engine, err)
+		}
+		gone = errors.New("rings are for root")
+		err = s.afterDrop()
+		if got := fmt.Sprint(err); want != "" && got != want || want == "" && (err != nil || sv.engine != "plain") {
+			t.Errorf("%s: %s, %v", name, sv.engine, err)
+		}
+		if want == "" && runtime.GOOS == "linux" && sv.passedOver != "ring: rings are for root" {
+			t.Errorf("it says %q", sv.passedOver)
+		}
+		sv.Close()
 	}
 }

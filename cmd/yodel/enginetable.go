@@ -109,11 +109,11 @@ func (rows engineRows) try(i int, p plan, f *serveFlags, cert *certificate) engi
 	}
 	eng, err := row.tryMake(p, f, cfg)
 	if err != nil {
-		l.Missing = escape.String(err.Error())
+		l.Missing = escape.String(whyNot(err))
 		return l
 	}
 	eng.Close()
-	l.Works, l.Auto = true, rows.chosen(auto, p, f, cfg) == row
+	l.Works, l.Auto = true, rows.able(p, f, cfg)[0] == row.name
 	cfg.ProxyFrom = []netip.Prefix{}
 	l.Proxy = row.can(p, f, cfg)
 	return l
@@ -236,8 +236,13 @@ func (t engineTable) printMissing(w io.Writer) {
 
 // whyNot says why l, one of the rows of its engine, does not work.
 func (l engineLine) whyNot(of engineTable) string {
-	if !slices.ContainsFunc(of, func(other engineLine) bool { return other.Missing != l.Missing }) {
+	unlike := func(other engineLine) bool { return other.Missing != l.Missing }
+	alongside := slices.DeleteFunc(slices.Clone(of), func(other engineLine) bool { return other.Transport != l.Transport })
+	switch {
+	case !slices.ContainsFunc(of, unlike):
 		return l.Engine + ": " + l.Missing
+	case len(alongside) > 1 && !slices.ContainsFunc(alongside, unlike):
+		return fmt.Sprintf("%s over %s: %s", l.Engine, l.Transport, l.Missing)
 	}
 	return fmt.Sprintf("%s, %s over %s: %s", l.Engine, l.Service, l.Transport, l.Missing)
 }

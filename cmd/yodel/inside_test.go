@@ -126,9 +126,9 @@ func TestInsideServeToPeople(t *testing.T) {
 	var out bytes.Buffer
 	(&server{
 		io: std{out: &out}, flags: &serveFlags{},
-		served: []*served{{plan: plan{row: &services[0]}, at: loopback(15213), engine: "goroutine"}},
+		served: []*served{{plan: plan{row: &services[0]}, at: loopback(15213), engine: "goroutine", passedOver: "ring: no TLS"}},
 	}).announce(true)
-	if want := "upper listening on 127.0.0.1:15213, engine goroutine\nnext, in another terminal: yodel call localhost 15213\n"; out.String() != want {
+	if want := "upper listening on 127.0.0.1:15213, engine goroutine (ring: no TLS)\nnext, in another terminal: yodel call localhost 15213\n"; out.String() != want {
 		t.Errorf("%q", out.String())
 	}
 	signal.Reset(syscall.SIGPIPE)

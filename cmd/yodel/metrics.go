@@ -20,16 +20,19 @@ func describe(name, help string, labels ...string) *prometheus.Desc {
 }
 
 var (
-	metricAccepted  = describe("connections_accepted_total", "Connections accepted, the refused ones too.")
-	metricActive    = describe("connections_active", "Connections being served now.")
-	metricEnded     = describe("connections_ended_total", "Connections by how they ended, or why they were refused.", "result")
-	metricBytes     = describe("bytes_total", "Payload bytes.", "direction")
-	metricLost      = describe("bytes_dropped_total", "Bytes that were received and never used, or to be sent and never sent, when their connection ended.", "direction")
-	metricMessages  = describe("messages_total", "Whole messages that sessions have taken.")
-	metricFailures  = describe("accept_errors_total", "Failures of accept other than a peer that had left again.")
-	metricDatagrams = describe("datagrams_total", "Datagrams read, and answered.", "direction")
-	metricDropped   = describe("datagrams_dropped_total", "Datagrams not answered, by why.", "result")
-	metricKernel    = prometheus.NewDesc("yodel_kernel_listen_total",
+	metricAccepted     = describe("connections_accepted_total", "Connections accepted, the refused ones too.")
+	metricActive       = describe("connections_active", "Connections being served now.")
+	metricEnded        = describe("connections_ended_total", "Connections by how they ended, or why they were refused.", "result")
+	metricBytes        = describe("bytes_total", "Payload bytes.", "direction")
+	metricLost         = describe("bytes_dropped_total", "Bytes that were received and never used, or to be sent and never sent, when their connection ended.", "direction")
+	metricMessages     = describe("messages_total", "Whole messages that sessions have taken.")
+	metricFailures     = describe("accept_errors_total", "Failures of accept other than a peer that had left again.")
+	metricDatagrams    = describe("datagrams_total", "Datagrams read, and answered.", "direction")
+	metricDropped      = describe("datagrams_dropped_total", "Datagrams not answered, by why.", "result")
+	metricLoopActive   = describe("loop_connections_active", "Connections of an event loop.", "loop")
+	metricLoopMessages = describe("loop_messages_total", "Whole messages that the sessions of an event loop have taken.", "loop")
+	metricLoopBytes    = describe("loop_bytes_total", "Payload bytes of an event loop.", "loop", "direction")
+	metricKernel       = prometheus.NewDesc("yodel_kernel_listen_total",
 		"What the kernel did with connection requests of this network namespace, all programs': accept queues that overflowed, requests dropped.",
 		[]string{"result"}, nil)
 )
@@ -39,6 +42,7 @@ func (m serverMetrics) Describe(ch chan<- *prometheus.Desc) {
 	for _, d := range []*prometheus.Desc{
 		metricAccepted, metricActive, metricEnded, metricBytes, metricLost, metricMessages,
 		metricFailures, metricDatagrams, metricDropped, metricKernel,
+		metricLoopActive, metricLoopMessages, metricLoopBytes,
 	} {
 		ch <- d
 	}
@@ -48,12 +52,20 @@ func (m serverMetrics) Describe(ch chan<- *prometheus.Desc) {
 // added up.
 func (m serverMetrics) Collect(ch chan<- prometheus.Metric) {
 	sums := make(map[[2]string]engine.Stats)
+	loops := make(map[[3]string]engine.Stats)
 	for _, sv := range m.served {
 		key := [2]string{sv.plan.row.name, sv.at.Network}
 		sums[key] = sums[key].Add(sv.Stats())
+		for i, s := range sv.loopStats() {
+			loop := [3]string{key[0], key[1], strconv.Itoa(i)}
+			loops[loop] = loops[loop].Add(s)
+		}
 	}
 	for key, s := range sums {
 		collect(ch, s, key[0], key[1])
+	}
+	for key, s := range loops {
+		collectLoop(ch, s, key[:])
 	}
 	overflows, drops, err := listenCounters()
 	if err == nil {
@@ -89,6 +101,13 @@ func collect(ch chan<- prometheus.Metric, s engine.Stats, service, transport str
 		is(metricEnded, n, how.String())
 	}
 	ch <- prometheus.MustNewConstMetric(metricActive, prometheus.GaugeValue, float64(s.Active), service, transport)
+}
+
+func collectLoop(ch chan<- prometheus.Metric, s engine.Stats, labels []string) {
+	ch <- prometheus.MustNewConstMetric(metricLoopActive, prometheus.GaugeValue, float64(s.Active), labels...)
+	ch <- counter(metricLoopMessages, s.Messages, labels...)
+	ch <- counter(metricLoopBytes, s.BytesIn, append(labels, "in")...)
+	ch <- counter(metricLoopBytes, s.BytesOut, append(labels, "out")...)
 }
 
 // listenCounters returns the kernel's counts of accept queues that overflowed and of

@@ -159,6 +159,9 @@ func TestServeBehindHAProxyToPeople(t *testing.T) {
 func TestCallAsAProxy(t *testing.T) {
 	t.Parallel()
 	for _, row := range engines {
+		if row.loops {
+			continue // they read no PROXY headers
+		}
 		t.Run(row.name, func(t *testing.T) {
 			t.Parallel()
 			if row.probe != nil && row.probe() != nil {

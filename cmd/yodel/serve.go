@@ -21,6 +21,7 @@ type serveFlags struct {
 	engine    string
 	maxConns  int
 	children  int // at once, of the process engine
+	loops     int // of the engines with event loops
 	maxPerIP  int
 	idle      time.Duration
 	header    time.Duration
@@ -90,7 +91,7 @@ systemd has passed go to the services without an address.`,
 	}
 	f.bind(cmd.Flags())
 	advanced(cmd, "max-per-ip", "header-timeout", "min-rate", "backlog", "grace", "allow", "deny",
-		"amplify", "udp-rate", "unix-mode", "each-call", "proxy-from", "keepalive", "user-timeout", "check-config", "max-children", "inetd", "no-record")
+		"amplify", "udp-rate", "unix-mode", "each-call", "proxy-from", "keepalive", "user-timeout", "check-config", "max-children", "loops", "inetd", "no-record")
 	return cmd
 }
 
@@ -98,6 +99,7 @@ func (f *serveFlags) bind(fs *pflag.FlagSet) {
 	fs.StringVar(&f.engine, "engine", auto, "how connections are served: "+engines.names()+"; see yodel engines")
 	fs.IntVar(&f.maxConns, "max-conns", 0, "connections at once; further ones wait (0: what the descriptor limit allows)")
 	fs.IntVar(&f.children, "max-children", 0, "processes at once of the engine process; further clients wait (0: 256, or fewer where descriptors are few)")
+	fs.IntVar(&f.loops, "loops", 0, "event loops of each service, of the engines that have some (0: one for each processor)")
 	fs.IntVar(&f.maxPerIP, "max-per-ip", 0, "connections at once from one address, loopback exempt (0: a quarter of --max-conns)")
 	fs.DurationVar(&f.idle, "idle", 0, "end a connection on which nothing moves for so long (0: the service's own; negative: never)")
 	fs.DurationVar(&f.header, "header-timeout", 10*time.Second, "how long one line may take from its first byte (negative: for ever)")

@@ -8,6 +8,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strconv"
 	"strings"
 	"syscall"
@@ -48,12 +49,12 @@ func TestServeSaysWhatIsBound(t *testing.T) {
 	before := time.Now()
 	s := serve(t, "upper@0", "echo@127.0.0.2:0", "echo@:0", "chargen@udp://127.0.0.1:0", "echo@tls://127.0.0.1:0", "discard@unix:"+path)
 	want := []listening{
-		{Service: "upper", Network: "tcp", Address: "127.0.0.1:", Engine: "goroutine"},
-		{Service: "echo", Network: "tcp", Address: "127.0.0.2:", Engine: "goroutine"},
-		{Service: "echo", Network: "tcp", Address: ":", Engine: "goroutine"},
+		{Service: "upper", Network: "tcp", Address: "127.0.0.1:"},
+		{Service: "echo", Network: "tcp", Address: "127.0.0.2:"},
+		{Service: "echo", Network: "tcp", Address: ":"},
 		{Service: "chargen", Network: "udp", Address: "127.0.0.1:", Engine: "datagrams"},
-		{Service: "echo", Network: "tls", Address: "127.0.0.1:", Engine: "goroutine"},
-		{Service: "discard", Network: "unix", Address: path, Path: path, Engine: "goroutine"},
+		{Service: "echo", Network: "tls", Address: "127.0.0.1:"},
+		{Service: "discard", Network: "unix", Address: path, Path: path},
 	}
 	for i, got := range s.at {
 		if at, err := time.Parse(time.RFC3339Nano, got.Time); err != nil || at.Before(before.Add(-time.Second)) || at.After(time.Now()) {
@@ -68,6 +69,10 @@ func TestServeSaysWhatIsBound(t *testing.T) {
 		}
 		if (len(got.Fingerprint) == len("sha256:")+64) != (got.Network == "tls") {
 			t.Errorf("service %d: fingerprint %q", i, got.Fingerprint)
+		}
+		if want[i].Engine == "" {
+			by := autoFor(t, got.Network)
+			want[i].Engine, want[i].PassedOver = by.engine, by.passedOver
 		}
 		want[i].Type, want[i].Time, want[i].Fingerprint, want[i].PID = "listening", got.Time, got.Fingerprint, s.cmd.Process.Pid
 		if got != want[i] {
@@ -87,8 +92,8 @@ func TestServeSaysWhatIsBound(t *testing.T) {
 func TestServeSaysItToPeople(t *testing.T) {
 	t.Parallel()
 	s := start(t, program(t), "serve", "upper@127.0.0.1:0", "echo@tls://:0", "echo@udp://:0")
-	s.await(t, &s.out, `(?m)^upper listening on 127\.0\.0\.1:[1-9]\d*, engine goroutine\n`+
-		`echo listening on tls://:[1-9]\d*, engine goroutine\n`)
+	s.await(t, &s.out, `(?m)^upper listening on 127\.0\.0\.1:[1-9]\d*, `+regexp.QuoteMeta(byAuto(t, "tcp"))+`\n`+
+		`echo listening on tls://:[1-9]\d*, `+regexp.QuoteMeta(byAuto(t, "tls"))+`\n`)
 	s.await(t, &s.out, `(?m)^echo listening on udp://:[1-9]\d*, engine datagrams\n`)
 	line := s.await(t, &s.out, `(?m)^  try: yodel (call --pin sha256:[0-9a-f]{64} tls://localhost:\d+)\n`)[1]
 	if r := runYodel(t, "hello\n", strings.Fields(line)...); r.status != 0 || r.out != "hello\n" {
@@ -112,7 +117,7 @@ func TestServeByDefault(t *testing.T) {
 	unshare := yodeltest.NeedProgram(t, "unshare")
 	nsenter := yodeltest.NeedProgram(t, "nsenter")
 	s := start(t, unshare, "--net", "sh", "-c", `ip link set lo up && exec "$0" serve`, program(t))
-	s.await(t, &s.out, `^upper listening on \S+:15213, engine goroutine\necho listening on \S+:10007, engine goroutine\n`+
+	s.await(t, &s.out, `^upper listening on \S+:15213, `+regexp.QuoteMeta(byAuto(t, "tcp"))+`\necho listening on \S+:10007, `+regexp.QuoteMeta(byAuto(t, "tcp"))+`\n`+
 		`next, in another terminal: yodel call localhost 15213\n`)
 	there := []string{"--net=/proc/" + strconv.Itoa(s.cmd.Process.Pid) + "/ns/net", program(t), "call"}
 	r := runProgram(t, strings.NewReader("hello\n"), nsenter, append(there, "--verify", "--upper", "localhost", "15213")...)

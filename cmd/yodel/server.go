@@ -21,14 +21,15 @@ import (
 
 // server is what one serve command runs.
 type server struct {
-	io     std
-	flags  *serveFlags
-	gate   *engine.Gate
-	guard  *engine.Guard
-	certs  []*certificate // of the tls addresses, each pair of files once
-	admin  *admin         // nil: none
-	logs   *serveLogs
-	served []*served
+	io      std
+	flags   *serveFlags
+	engines engineRows
+	gate    *engine.Gate
+	guard   *engine.Guard
+	certs   []*certificate // of the tls addresses, each pair of files once
+	admin   *admin         // nil: none
+	logs    *serveLogs
+	served  []*served
 
 	user *privilege.Credentials // whom to run as; nil: as it was started
 }
@@ -38,9 +39,15 @@ type served struct {
 	plan        plan
 	at          sock.Address // what is bound
 	engine      string
+	passedOver  string // engines that auto would rather have taken, and why not
 	fingerprint string
 	serve       func() error
 	stopper
+
+	// Of connections, to make another engine.
+	row      *engineRow // nil: datagrams, or inetd
+	cfg      *engine.Config
+	listener *sock.Listener
 }
 
 // stopper is what engines and the datagram loop have in common.
@@ -59,7 +66,7 @@ func newServer(io std, f *serveFlags) (*server, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &server{io: io, flags: f}
+	s := &server{io: io, flags: f, engines: engines}
 	if _, err := prefixes("proxy-from", f.proxyFrom); err != nil {
 		return nil, err
 	}
@@ -126,7 +133,7 @@ func (s *server) open(ctx context.Context, p plan) error {
 		return s.openDatagrams(ctx, p)
 	}
 	cfg := s.config(p)
-	sv := &served{plan: p}
+	sv := &served{plan: p, cfg: cfg}
 	where := p.addr
 	if where.Network == "tls" {
 		cert, err := s.certificate(f)
@@ -136,20 +143,45 @@ func (s *server) open(ctx context.Context, p plan) error {
 		cfg.TLS, where.Network = cert.config(), "tcp" // the engine does the handshakes, in its own time and number
 		sv.fingerprint = cert.fingerprint()
 	}
-	row, eng, err := engines.open(p, f, cfg)
+	c, err := s.engines.open(p, f, cfg)
 	if err != nil {
 		return err
 	}
-	sv.engine = row.name
-	l, err := s.listen(ctx, p, where)
-	if err != nil {
+	if sv.listener, err = s.listen(ctx, p, where); err != nil {
 		return err
 	}
-	sv.at = l.Address()
+	sv.at = sv.listener.Address()
 	sv.at.Network = p.addr.Network
-	sv.stopper, sv.serve = eng, func() error { return eng.Serve(l.Plain()) }
+	sv.engage(c)
 	s.served = append(s.served, sv)
 	return nil
+}
+
+// engage gives sv the engine that serves it.
+func (sv *served) engage(c *choice) {
+	sv.row, sv.engine, sv.passedOver = c.row, c.row.name, c.passedOver
+	sv.stopper, sv.serve = c, func() error { return c.Serve(sv.listener.Plain()) }
+}
+
+// loopStats returns the sums of each event loop; none if the engine has none.
+func (sv *served) loopStats() []engine.Stats {
+	c, ok := sv.stopper.(*choice)
+	if !ok {
+		return nil
+	}
+	e, ok := c.Engine.(interface{ LoopStats() []engine.Stats })
+	if !ok {
+		return nil
+	}
+	return e.LoopStats()
+}
+
+// engineText says how sv is served.
+func (sv *served) engineText() string {
+	if sv.passedOver == "" {
+		return "engine " + sv.engine
+	}
+	return fmt.Sprintf("engine %s (%s)", sv.engine, sv.passedOver)
 }
 
 // listen returns the socket that was passed for p, or opens one.
@@ -218,6 +250,7 @@ type listening struct {
 	Port        uint16 `json:"port,omitempty"`
 	Path        string `json:"path,omitempty"`
 	Engine      string `json:"engine,omitempty"`
+	PassedOver  string `json:"passed_over,omitempty"`
 	Fingerprint string `json:"fingerprint,omitempty"`
 	Passed      bool   `json:"passed,omitempty"`
 	User        string `json:"user,omitempty"`
@@ -231,7 +264,7 @@ func (sv *served) line(typ string) listening {
 	return listening{
 		Type: typ, Time: time.Now().UTC().Format(time.RFC3339Nano), Service: sv.plan.row.name,
 		Network: sv.at.Network, Address: sv.at.HostPort(), Port: sv.at.Port, Path: sv.at.Path,
-		Engine: sv.engine, Fingerprint: sv.fingerprint,
+		Engine: sv.engine, PassedOver: sv.passedOver, Fingerprint: sv.fingerprint,
 	}
 }
 
@@ -244,7 +277,7 @@ func (s *server) announce(byDefault bool) {
 			json.NewEncoder(s.io.out).Encode(line)
 			continue
 		}
-		fmt.Fprintf(s.io.out, "%s listening on %s, engine %s%s\n", sv.plan.row.name, sv.at, sv.engine, passedText[sv.plan.isPassed()])
+		fmt.Fprintf(s.io.out, "%s listening on %s, %s%s\n", sv.plan.row.name, sv.at, sv.engineText(), passedText[sv.plan.isPassed()])
 		if sv.fingerprint != "" {
 			fmt.Fprintf(s.io.out, "  try: yodel call --pin %s %s\n", sv.fingerprint, reachable(sv.at))
 		}

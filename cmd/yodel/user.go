@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"io/fs"
 
-	"yodel/engine/process"
 	"yodel/internal/privilege"
 )
 
@@ -44,11 +43,8 @@ func (s *server) dropPrivileges() error {
 // afterDrop looks whether that user may do what is still to come.
 func (s *server) afterDrop() error {
 	for _, sv := range s.served {
-		if sv.engine != "process" {
-			continue
-		}
-		if err := process.Probe(); err != nil {
-			return fmt.Errorf("as %s: %w; let that user read and execute this program's file", s.user.User, err)
+		if err := s.stillCan(sv); err != nil {
+			return err
 		}
 	}
 	for _, c := range s.certs {
@@ -57,6 +53,29 @@ func (s *server) afterDrop() error {
 		}
 	}
 	return nil
+}
+
+// stillCan looks whether that user may run sv's engine. If not, auto takes another.
+func (s *server) stillCan(sv *served) error {
+	if sv.row == nil || sv.row.probe == nil {
+		return nil
+	}
+	err := sv.row.probe()
+	switch {
+	case err == nil:
+		return nil
+	case s.flagsOf(sv.plan).engine == auto:
+		c, err := s.engines.open(sv.plan, s.flagsOf(sv.plan), sv.cfg)
+		if err != nil {
+			return fmt.Errorf("as %s: %w", s.user.User, err)
+		}
+		sv.Close() // it has not begun
+		sv.engage(c)
+		return nil
+	case sv.row.children:
+		return fmt.Errorf("as %s: %w; let that user read and execute this program's file", s.user.User, err)
+	}
+	return fmt.Errorf("as %s: engine %s: %w", s.user.User, sv.engine, err)
 }
 
 // mayNotRead is what to do about err, if it comes of --user.

@@ -73,7 +73,7 @@ func serve(set *settings, out io.Writer, stop <-chan os.Signal) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, record.close()) }()
-	eng, err := set.engine.make(newService(set.limits), set.config(record.sink()))
+	eng, err := set.engine.make(newService(set.limits), set.config(record.sink()), set.loops)
 	if err != nil {
 		return err
 	}

@@ -11,8 +11,10 @@ import (
 
 	"yodel"
 	"yodel/engine"
+	"yodel/engine/epoll"
 	"yodel/engine/goroutine"
 	"yodel/engine/iterative"
+	"yodel/engine/uring"
 	"yodel/sock"
 	"yodel/trace"
 )
@@ -20,15 +22,21 @@ import (
 // engineRow is one engine that can run kv.
 type engineRow struct {
 	name string
-	make func(yodel.Service, *engine.Config) (engine.Engine, error)
+	make func(s yodel.Service, c *engine.Config, loops int) (engine.Engine, error)
 }
 
 // engines are those whose connections share this process's memory, the default first.
 // An engine that gives each connection a process of its own would give each client a
 // store of its own.
 var engines = []engineRow{
-	{"goroutine", func(s yodel.Service, c *engine.Config) (engine.Engine, error) { return goroutine.New(s, c) }},
-	{"iterative", func(s yodel.Service, c *engine.Config) (engine.Engine, error) { return iterative.New(s, c) }},
+	{"goroutine", func(s yodel.Service, c *engine.Config, _ int) (engine.Engine, error) { return goroutine.New(s, c) }},
+	{"iterative", func(s yodel.Service, c *engine.Config, _ int) (engine.Engine, error) { return iterative.New(s, c) }},
+	{"epoll", func(s yodel.Service, c *engine.Config, loops int) (engine.Engine, error) {
+		return epoll.New(s, c, &epoll.Options{Loops: loops})
+	}},
+	{"uring", func(s yodel.Service, c *engine.Config, loops int) (engine.Engine, error) {
+		return uring.New(s, c, &uring.Options{Loops: loops})
+	}},
 }
 
 func engineNamed(name string) (engineRow, error) {
@@ -46,6 +54,7 @@ func engineNamed(name string) (engineRow, error) {
 type settings struct {
 	address sock.Address
 	engine  engineRow
+	loops   int
 	limits  limits
 	conns   int
 	idle    time.Duration
@@ -61,7 +70,8 @@ func parseSettings(args []string, errs io.Writer) (*settings, error) {
 	fs := flag.NewFlagSet("kv", flag.ContinueOnError)
 	fs.SetOutput(io.Discard) // the caller prints the error
 	fs.Usage = func() {}
-	name := fs.String("engine", engines[0].name, "how connections are served: goroutine, iterative")
+	name := fs.String("engine", engines[0].name, "how connections are served: goroutine, iterative; epoll and uring on Linux")
+	fs.IntVar(&set.loops, "loops", 0, "event loops of epoll and uring (0: one for each processor)")
 	fs.IntVar(&set.limits.maxKeys, "max-keys", 1_000_000, "keys at once; then writes are answered -OOM")
 	fs.IntVar(&set.limits.maxValue, "max-value", 1<<20, "bytes of a key or a value; a longer one ends the connection")
 	fs.Int64Var(&set.limits.maxBytes, "max-bytes", 256<<20, "bytes of all keys and values and what it costs to keep them; then writes are answered -OOM")

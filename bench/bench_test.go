@@ -1,0 +1,112 @@
+package main
+
+import (
+	"os/exec"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+)
+
+func TestQuantile(t *testing.T) {
+	t.Parallel()
+	for _, tt := range []struct {
+		list    []float64
+		q, want float64
+	}{
+		{[]float64{3}, 0.5, 3},
+		{[]float64{3, 1, 2}, 0.5, 2},
+		{[]float64{4, 1, 2, 3}, 0.5, 2.5},
+		{[]float64{0, 10}, 0.25, 2.5},
+		{[]float64{0, 10}, 1, 10},
+	} {
+		if got := quantile(tt.list, tt.q); got != tt.want {
+			t.Errorf("quantile(%v, %v) = %v, want %v", tt.list, tt.q, got, tt.want)
+		}
+	}
+}
+
+// Ratios are taken turn by turn: what slows both down in a turn does not count.
+func TestRatiosAreOfPairs(t *testing.T) {
+	t.Parallel()
+	r := &result{names: [2]string{"reference", "mine"}}
+	for i, slow := range []int{1, 10, 2} {
+		r.turns[0] = append(r.turns[0], turn{Messages: 1000, Wall: 1e6, CPU: 2e6 * slow, P50: 1, P99: float64(i + 1), P999: 1})
+		r.turns[1] = append(r.turns[1], turn{Messages: 1000, Wall: 1e6, CPU: 1e6 * slow, P50: 1, P99: float64(i + 1), P999: 1, Client: 1e6, Waited: 1e5})
+	}
+	r.resident = [2]int{1 << 20, 3 << 20}
+	want := "| mine | 2.00 ×0.50 | **2.00** (2.00–2.00) | 1000000 ×1.00 | 1 ×1.00 | 2 ×1.00 | 1 ×1.00 | 3.0 ×3.00 | client busy |\n"
+	if got := r.row(); got != want {
+		t.Errorf("got  %swant %s", got, want)
+	}
+}
+
+func TestReadCSV(t *testing.T) {
+	t.Parallel()
+	tr := turn{Messages: 1000}
+	text := `"test","rps","avg_latency_ms","min_latency_ms","p50_latency_ms","p95_latency_ms","p99_latency_ms","max_latency_ms"
+"GET","50000.00","0.511","0.144","0.503","0.671","0.959","2.647"
+`
+	if err := tr.readCSV(text, time.Minute); err != nil || tr.P50 != 503 || tr.P99 != 959 || tr.P999 != 2647 || tr.Wall != 20e6 {
+		t.Errorf("%+v, %v", tr, err)
+	}
+	for _, bad := range []string{"", "x", "a,b\nc,d\n", strings.Replace(text, "50000.00", "many", 1)} {
+		if tr.readCSV(bad, time.Minute) == nil {
+			t.Errorf("%q was taken", bad)
+		}
+	}
+}
+
+func TestParse(t *testing.T) {
+	t.Parallel()
+	set, err := parse([]string{"-conns", "1,10000", "-sizes", "4096", "-bulk=false"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got, want := set.loads(), []load{{1, 4096, 1}, {1, 4096, 16}, {10000, 4096, 1}}; !slices.Equal(got, want) {
+		t.Errorf("%v, want %v", got, want)
+	}
+	for _, bad := range []string{"0", "-1", "x", "1,,x"} {
+		if _, err := parse([]string{"-conns", bad}); err == nil {
+			t.Errorf("-conns %s was taken", bad)
+		}
+	}
+	if _, err := chosen([]string{"C epoll", "nosuch"}); err == nil {
+		t.Error("a server that does not exist was chosen")
+	}
+	if list, err := chosen([]string{"gnet"}); err != nil || len(list) != 2 || list[0].name != contestants[0].name {
+		t.Errorf("%v, %v", list, err)
+	}
+}
+
+// A turn of two servers, and some idle connections, for real.
+func TestBench(t *testing.T) {
+	t.Parallel()
+	if _, err := exec.LookPath("cc"); err != nil {
+		t.Skipf("%v: make peers installs one", err)
+	}
+	s, err := newStage(t.Context())
+	if err != nil {
+		t.Skip(err)
+	}
+	defer s.close()
+	var out strings.Builder
+	if err := s.machine(&out); err != nil {
+		t.Error(err)
+	}
+	set := &settings{rounds: 1, turn: 5 * time.Millisecond, only: []string{"yodel epoll"}, conns: []int{3}, sizes: []int{64}, depths: []int{2}, idle: 20, engine: "epoll"}
+	if err := s.table(set, &out); err != nil {
+		t.Error(err)
+	}
+	if err := s.idle(set, &out); err != nil {
+		t.Error(err)
+	}
+	for _, want := range []string{
+		"Machine: ", "### 3 connections, 64 bytes, 2 in flight each\n", "\n| C epoll | ", "\n| yodel epoll | ",
+		"each of the 20 connections has echoed: ",
+	} {
+		if !strings.Contains(out.String(), want) {
+			t.Errorf("no %q in\n%s", want, &out)
+		}
+	}
+}
