@@ -1,7 +1,6 @@
 package main
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"os"
@@ -69,11 +68,4 @@ func lessen(s std, user privilege.Credentials, look bool) error {
 		return nil
 	}
 	return err
-}
-
-
-// openLive opens a capture of this host's own connections. Each packet that its Source
-// yields has its interface, time, direction and owner.
-func openLive(context.Context, *watchFlags) (*packetSource, func() error, error) {
-	return nil, nil, usageError{errors.New("say what to read: --read FILE, or --read - for standard input")}
 }

@@ -37,6 +37,7 @@ type liveSource struct {
 	stopped chan struct{} // likewise
 
 	clock      *time.Ticker
+	began      bool
 	batch      []capture.Packet
 	lent       bool
 	interfaces map[int]*pcap.Interface
@@ -99,6 +100,10 @@ func (l *liveSource) more() error {
 	if l.lent {
 		l.lent = false
 		l.taken <- struct{}{}
+	}
+	if !l.began { // whoever looks on need not wait
+		l.began = true
+		return l.ticked(time.Now())
 	}
 	select { // the clock first: there may be packets all the time
 	case now := <-l.clock.C:

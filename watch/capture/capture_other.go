@@ -39,7 +39,7 @@ const Trace Capability = 0
 func DropCapabilities(...Capability) error { return nil }
 
 // NewTable returns an error that is [errors.ErrUnsupported].
-func NewTable() (*Table, error) {
+func NewTable(*Config) (*Table, error) {
 	return nil, fmt.Errorf("watch: the list of connections is for Linux, %w on %s: netstat -an shows what this system tells",
 		errors.ErrUnsupported, runtime.GOOS)
 }
