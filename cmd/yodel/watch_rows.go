@@ -64,10 +64,27 @@ func (l *liveWatch) screen() *os.File {
 func (b *board) Show(e *watch.Event) error {
 	b.Overview.Show(e)
 	switch e.Type {
-	case watch.FlowEnded, watch.Ended:
+	case watch.FlowEnded:
 		return b.sums.Show(e)
+	case watch.Ended:
+		return b.end(e)
 	}
 	return nil
+}
+
+// end leaves the last rows on the screen, and shows the sum of all, if there was one.
+func (b *board) end(e *watch.Event) error {
+	if n := len(b.lines); b.drawn > 0 && n > 0 {
+		b.lines[n-1] = b.OthersText()
+		if err := b.draw(); err != nil {
+			return err
+		}
+	}
+	b.screen = nil // what follows stands below
+	if b.json == nil && !b.Captured {
+		return nil
+	}
+	return b.sums.Show(e)
 }
 
 // update shows what the kernel's list says now.

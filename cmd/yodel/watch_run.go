@@ -16,29 +16,75 @@ import (
 	"yodel/watch/flow"
 )
 
-// After a command has ended its connections are watched until they have ended, too: the
-// kernel finishes them.
+// A tail ends a capture when what is watched is over: a command, a call. Its connections
+// are watched until they have ended, too, for a second at most: the kernel finishes them.
+// It is a View, to know which have not.
+type tail struct {
+	source *liveSource
+	over   chan struct{} // closed when it is over
+	since  time.Time     // when tick has seen that
+	open   map[int64]*flow.Flow
+}
+
 const (
-	childLeast = 60 * time.Millisecond // what was captured has come by then
-	childMost  = time.Second
-	childTick  = 20 * time.Millisecond
+	tailLeast = 60 * time.Millisecond // what was captured has come by then
+	tailMost  = time.Second
+	tailTick  = 20 * time.Millisecond
 )
 
-// A watchedChild is the command of --run. It is a View, to know which of its connections
-// have not ended.
+func newTail(source *liveSource) *tail {
+	return &tail{source: source, over: make(chan struct{}), open: map[int64]*flow.Flow{}}
+}
+
+// end says that it is over.
+func (t *tail) end() {
+	t.source.clock.Reset(tailTick)
+	close(t.over)
+}
+
+// Show implements watch.View.
+func (t *tail) Show(e *watch.Event) error {
+	switch e.Type {
+	case watch.Segment:
+		t.open[e.Flow.Number] = e.Flow
+	case watch.FlowEnded:
+		delete(t.open, e.Flow.Number)
+	}
+	return nil
+}
+
+// tick ends the capture when it is time.
+func (t *tail) tick(now time.Time) error {
+	select {
+	case <-t.over:
+	default:
+		return nil
+	}
+	if t.since.IsZero() {
+		t.since = now
+	}
+	for number, f := range t.open {
+		if f.State.Ended() {
+			delete(t.open, number)
+		}
+	}
+	if waited := now.Sub(t.since); waited >= tailMost || waited >= tailLeast && len(t.open) == 0 {
+		return t.source.stop()
+	}
+	return nil
+}
+
+// A watchedChild is the command of --run.
 type watchedChild struct {
-	cmd    *exec.Cmd
-	source *liveSource
-	ended  chan struct{} // closed when it has ended
-	err    error         // what Wait has said; after ended
-	since  time.Time     // when tick has seen the end
-	open   map[int64]*flow.Flow
+	*tail
+	cmd *exec.Cmd
+	err error // what Wait has said; after over
 }
 
 // startChild starts the command, as the user who has called sudo. Its standard input,
 // output and error are ours.
 func startChild(command []string, user privilege.Credentials, source *liveSource) (*watchedChild, error) {
-	c := &watchedChild{cmd: exec.Command(command[0], command[1:]...), source: source, ended: make(chan struct{}), open: map[int64]*flow.Flow{}}
+	c := &watchedChild{tail: newTail(source), cmd: exec.Command(command[0], command[1:]...)}
 	c.cmd.Stdin, c.cmd.Stdout, c.cmd.Stderr = os.Stdin, os.Stdout, os.Stderr
 	if user.UID != 0 {
 		runAsUser(c.cmd, user)
@@ -48,8 +94,7 @@ func startChild(command []string, user privilege.Credentials, source *liveSource
 	}
 	go func() {
 		c.err = c.cmd.Wait()
-		source.clock.Reset(childTick)
-		close(c.ended)
+		c.end()
 	}()
 	return c, nil
 }
@@ -61,38 +106,6 @@ func environmentOf(environ []string, name, home string) []string {
 		return strings.HasPrefix(pair, "HOME=") || strings.HasPrefix(pair, "USER=") || strings.HasPrefix(pair, "LOGNAME=") || strings.HasPrefix(pair, "SUDO_")
 	})
 	return append(kept, "HOME="+home, "USER="+name, "LOGNAME="+name)
-}
-
-// Show implements watch.View.
-func (c *watchedChild) Show(e *watch.Event) error {
-	switch e.Type {
-	case watch.Segment:
-		c.open[e.Flow.Number] = e.Flow
-	case watch.FlowEnded:
-		delete(c.open, e.Flow.Number)
-	}
-	return nil
-}
-
-// tick ends the capture a little after the command has.
-func (c *watchedChild) tick(now time.Time) error {
-	select {
-	case <-c.ended:
-	default:
-		return nil
-	}
-	if c.since.IsZero() {
-		c.since = now
-	}
-	for number, f := range c.open {
-		if f.State.Ended() {
-			delete(c.open, number)
-		}
-	}
-	if waited := now.Sub(c.since); waited >= childMost || waited >= childLeast && len(c.open) == 0 {
-		return c.source.stop()
-	}
-	return nil
 }
 
 // onSignal passes SIGTERM on to the command; SIGINT comes to it from the terminal, as to
@@ -127,13 +140,13 @@ func (c *watchedChild) kill() error {
 		return nil
 	}
 	err := c.cmd.Process.Kill()
-	<-c.ended
+	<-c.over
 	return err
 }
 
 // wait waits for the command and returns its exit status as an error; nil is 0.
 func (c *watchedChild) wait() error {
-	<-c.ended
+	<-c.over
 	exit, ok := errors.AsType[*exec.ExitError](c.err)
 	switch {
 	case c.err == nil:
