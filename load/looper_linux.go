@@ -61,7 +61,7 @@ const (
 )
 
 func newLooper(w *worker) (driver, error) {
-	l, err := loop.New()
+	l, err := loop.NewApart()
 	if err != nil {
 		return nil, err
 	}
@@ -109,7 +109,7 @@ func (d *looper) open() {
 	})
 	go func() {
 		defer d.run.running.Done()
-		d.loop.Run(d)
+		d.loop.RunApart(d)
 		if d.clock >= 0 {
 			loop.Close(d.clock)
 		}

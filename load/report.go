@@ -59,6 +59,7 @@ func (r *run) report(ctx context.Context, before observed) *Report {
 		Counts:  all.Counts, Times: all.Times, Errors: all.errors, Examples: all.first,
 		Slowest: slowestOf(all.slow), Series: r.series.points,
 	}
+	rep.Plan.Threads = len(r.drivers)
 	if len(r.targets) > 1 {
 		for i, t := range r.sums.targets {
 			rep.Targets = append(rep.Targets, TargetReport{Target: r.targets[i].Target, Counts: t.Counts, Errors: t.errors, Latency: t.Latency})
