@@ -1,266 +1,396 @@
 package load
 
 import (
-	"cmp"
 	"context"
-	"errors"
 	"fmt"
-	"io"
-	"os"
+	"math"
+	"net/netip"
+	"runtime"
 	"sync"
 	"sync/atomic"
-	"syscall"
 	"time"
 
 	"github.com/HdrHistogram/hdrhistogram-go"
 
-	"yodel/rio"
 	"yodel/sock"
 )
 
-// Class is what kind of error ended a connection.
-type Class string
-
-// The classes of errors.
-const (
-	Refused    Class = "refused"     // the connection could not be made
-	Timeout    Class = "timeout"     // no connection, or no answer, in Plan.Timeout
-	ResetClass Class = "reset"       // the peer reset the connection
-	EarlyClose Class = "early close" // the peer ended before it had answered
-	Corrupt    Class = "corrupt"     // a byte came back wrong
-	Other      Class = "other"
-)
-
-// A Report is what a run came to.
-type Report struct {
-	Conns    int
-	Size     int
-	Elapsed  time.Duration // from the first connection's start to the last answer
-	Sent     int64         // bytes
-	Received int64         // bytes
-	Verified int64         // messages whose answers were right
-	Lost     int64         // messages sent and not answered in full
-
-	// Unfinished counts messages under way when ctx ended the run.
-	Unfinished int64
-
-	// Errors counts connections by what ended them; FirstError is one of them.
-	Errors     map[Class]int
-	FirstError error
-
-	// Latency has one value for each verified message, in nanoseconds, three
-	// significant digits.
-	Latency *hdrhistogram.Histogram
-}
-
-// Rate returns the verified messages a second.
-func (r *Report) Rate() float64 {
-	if r.Elapsed <= 0 {
-		return 0
-	}
-	return float64(r.Verified) / r.Elapsed.Seconds()
-}
-
-// Quantile returns the latency below which q percent of the messages were.
-func (r *Report) Quantile(q float64) time.Duration {
-	return time.Duration(r.Latency.ValueAtQuantile(q))
-}
-
-// run is one run under way.
+// A run is one run under way.
 type run struct {
-	plan  Plan
-	left  atomic.Int64 // messages that may still be sent; for ever if Count is 0
-	until time.Time    // zero: no end
+	plan    Plan
+	base    time.Time // nanoseconds count from here
+	targets []*target
+	drivers []driver
 
+	zero  int64        // when the first message may be sent; set before the drivers start
+	until int64        // when the last may be
+	left  atomic.Int64 // messages that may still be sent in a closed loop
+	conns atomic.Int64 // numbers of connections that are taken
+
+	opened  sync.WaitGroup // drivers that have not yet made all their connections
+	running sync.WaitGroup // drivers that are not done
+
+	kernel kernelSums
+	sums   sums
+	series series
+}
+
+// A driver moves the messages of one worker: over event loops, or by goroutines.
+type driver interface {
+	// open makes the connections and then calls run.opened.Done.
+	open()
+
+	// start begins sending. The driver calls run.running.Done when it is done.
+	start()
+
+	// stop ends it early.
+	stop()
+
+	// counts returns what the driver counts into.
+	counts() *worker
+}
+
+// A target is one server that has an address.
+type target struct {
+	Target
+	addr netip.AddrPort // not valid for Unix sockets
+	took time.Duration  // to look its name up; 0: there was none
+}
+
+// A worker is what a driver counts, guarded by mu, which is held for a turn of a loop at
+// most.
+type worker struct {
+	run    *run
 	mu     sync.Mutex
-	report Report
+	groups []*group
+	busy   busyness
+}
+
+// A group is a worker's part of a target.
+type group struct {
+	*target
+	which int // of the targets
+	conns int // how many connections it has
+	feed  *feed
+	tally *tally
+	spare *tally // an empty one
+}
+
+func (w *worker) counts() *worker { return w }
+
+// busyness is how much of its time a loop had nothing to do.
+type busyness struct{ idle, told int64 }
+
+// take returns what g has counted, and has it count into another one. The caller gives
+// it back, empty, as spare.
+func (g *group) take() *tally {
+	t := g.tally
+	g.tally, g.spare = g.spare, nil
+	return t
 }
 
 // Run connects, pushes until the plan is done or ctx ends, and returns what came of
 // it. Errors of connections are in the Report; the error is for a plan that makes
-// no sense.
+// no sense, and for a name that can't be found.
 func Run(ctx context.Context, plan Plan) (*Report, error) {
 	if err := plan.complete(); err != nil {
 		return nil, fmt.Errorf("load: %w", err)
 	}
-	r := &run{plan: plan, report: Report{Conns: plan.Conns, Size: plan.Size, Errors: make(map[Class]int), Latency: newHistogram()}}
-	r.left.Store(plan.Count)
-	began := time.Now()
-	if plan.Duration > 0 {
-		r.until = began.Add(plan.Duration)
+	r := &run{plan: plan, base: time.Now()}
+	r.sums.init(len(plan.Targets))
+	if err := r.resolve(ctx); err != nil {
+		return nil, err
 	}
-	var wg sync.WaitGroup
-	for i := range plan.Conns {
-		wg.Go(func() { r.add(r.connection(ctx, i)) })
+	if err := r.makeDrivers(); err != nil {
+		return nil, fmt.Errorf("load: %w", err)
 	}
-	wg.Wait()
-	r.report.Elapsed = time.Since(began)
-	return &r.report, nil
+	before := witness()
+	r.push(ctx)
+	return r.report(ctx, before), nil
 }
 
-// newHistogram holds 1 µs to 1 h, in nanoseconds.
-func newHistogram() *hdrhistogram.Histogram {
-	return hdrhistogram.New(int64(time.Microsecond), int64(time.Hour), 3)
-}
+func (r *run) now() int64 { return int64(time.Since(r.base)) }
 
-// more reports whether one more message is to be sent.
-func (r *run) more(ctx context.Context) bool {
-	if ctx.Err() != nil || !r.until.IsZero() && !time.Now().Before(r.until) {
-		return false
-	}
-	return r.plan.Count == 0 || r.left.Add(-1) >= 0
-}
-
-// worker is one connection of a run.
-type worker struct {
-	run  *run
-	nr   int
-	conn *sock.Conn
-
-	message, want, got []byte
-
-	sent, received, verified, lost, unfinished int64
-	latency                                    []time.Duration // not yet in the report's histogram
-	err                                        error
-	stopped                                    bool // by ctx: err says nothing of the server
-}
-
-// connection makes one connection and pushes until the plan is done.
-func (r *run) connection(ctx context.Context, nr int) *worker {
-	w := &worker{run: r, nr: nr}
-	dialCtx, cancel := context.WithTimeout(ctx, r.plan.Timeout)
-	defer cancel()
-	w.conn, w.err = sock.Dial(dialCtx, r.plan.Target, r.plan.Options)
-	if w.err != nil {
-		return w
-	}
-	defer w.conn.Close()
-	stop := context.AfterFunc(ctx, func() { w.conn.SetDeadline(time.Unix(1, 0)) })
-	defer stop()
-	w.message, w.want, w.got = make([]byte, r.plan.Size), make([]byte, r.plan.Size), make([]byte, r.plan.Size)
-	s := newStream(r.plan.Seed, nr, r.plan.Upper)
-	for n := int64(0); w.err == nil && r.more(ctx); n++ {
-		w.err = w.exchange(ctx, s, n)
-	}
-	w.stopped = ctx.Err() != nil && errors.Is(w.err, ctx.Err())
-	return w
-}
-
-// batch is how many latencies a worker keeps before it hands them in.
-const batch = 1024
-
-// exchange sends one message and compares its answer.
-func (w *worker) exchange(ctx context.Context, s stream, n int64) error {
-	s.message(w.message, n)
-	copy(w.want, w.message)
-	if s.line {
-		raise(w.want)
-	}
-	w.conn.SetDeadline(time.Now().Add(w.run.plan.Timeout))
-	if ctx.Err() != nil { // after setting the deadline, which would undo the one of a stop
-		return ctx.Err()
-	}
-	from := time.Now()
-	if err := w.roundTrip(); err != nil {
-		return w.failed(ctx, err)
-	}
-	took := time.Since(from)
-	if err := compare(w.nr, n*int64(len(w.got)), w.got, w.want); err != nil {
-		return err
-	}
-	w.verified++
-	if w.latency = append(w.latency, took); len(w.latency) == batch {
-		w.run.record(w)
+// resolve finds the targets' addresses. A name with several is called once, and the
+// address that answers first is taken.
+func (r *run) resolve(ctx context.Context) error {
+	for i, t := range r.plan.Targets {
+		to := &target{Target: t}
+		r.targets = append(r.targets, to)
+		if t.Address.Network == "unix" {
+			continue
+		}
+		if t.Address.Host == "" {
+			to.Address.Host = "localhost"
+		}
+		if a, err := netip.ParseAddr(to.Address.Host); err == nil {
+			to.addr = netip.AddrPortFrom(a, t.Address.Port)
+			continue
+		}
+		from := time.Now()
+		addrs, err := (&sock.Resolver{}).Lookup(ctx, to.Address.Host)
+		if err != nil {
+			return err
+		}
+		to.took = time.Since(from)
+		record(r.sums.targets[i].Name, int64(to.took))
+		to.addr = netip.AddrPortFrom(addrs[0], t.Address.Port)
+		if len(addrs) > 1 {
+			r.choose(ctx, to)
+		}
 	}
 	return nil
 }
 
-// failed counts the message that has no answer: as unfinished if the run was
-// stopped, else as lost.
-func (w *worker) failed(ctx context.Context, err error) error {
-	if ctx.Err() != nil {
-		w.unfinished++
-		return ctx.Err()
+// choose calls a target that has several addresses. If none answers, the first remains,
+// and its connections say why.
+func (r *run) choose(ctx context.Context, to *target) {
+	ctx, cancel := context.WithTimeout(ctx, r.plan.Timeout)
+	defer cancel()
+	call := to.Address
+	call.Path = ""
+	if call.Network != "udp" {
+		call.Network = "tcp"
 	}
-	w.lost++
-	return err
-}
-
-// inOneGo is how many bytes the kernel surely takes without the peer reading.
-const inOneGo = 16 << 10
-
-// roundTrip sends the message and reads as many bytes. A long message is sent while
-// the answer is read: else both ends could wait for the other to read.
-func (w *worker) roundTrip() error {
-	if len(w.message) <= inOneGo {
-		if err := w.send(); err != nil {
-			return err
-		}
-		return w.receive()
-	}
-	sent := make(chan error, 1)
-	go func() { sent <- w.send() }()
-	err := w.receive()
+	c, err := sock.Dial(ctx, call, nil)
 	if err != nil {
-		w.conn.SetDeadline(time.Unix(1, 0)) // ends a send that still waits
-	}
-	return cmp.Or(err, <-sent)
-}
-
-func (w *worker) send() error {
-	n, err := rio.WriteFull(w.conn, w.message)
-	w.sent += int64(n)
-	return err
-}
-
-func (w *worker) receive() error {
-	n, err := rio.ReadFull(w.conn, w.got)
-	w.received += int64(n)
-	return err
-}
-
-func (r *run) record(w *worker) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	for _, d := range w.latency {
-		r.report.Latency.RecordValue(max(int64(d), int64(time.Microsecond)))
-	}
-	w.latency = w.latency[:0]
-}
-
-// add sums a finished worker up.
-func (r *run) add(w *worker) {
-	r.record(w)
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	p := &r.report
-	p.Sent += w.sent
-	p.Received += w.received
-	p.Verified += w.verified
-	p.Lost += w.lost
-	p.Unfinished += w.unfinished
-	if w.err == nil || w.stopped {
 		return
 	}
-	p.Errors[classOf(w.err)]++
-	if p.FirstError == nil {
-		p.FirstError = w.err
+	defer c.Close()
+	to.addr = c.Pair().Server
+}
+
+// makeDrivers shares the targets out: event loops where there are such and they serve,
+// goroutines for the rest.
+func (r *run) makeDrivers() error {
+	shares := share(r.plan.Conns, r.plan.weights())
+	onLoops, onGoroutines := r.split()
+	threads := r.threads(shares, onLoops)
+	for i := range threads {
+		w := r.newWorker(onLoops, shares, threads, i)
+		d, err := newLooper(w)
+		if err != nil {
+			r.stopAll()
+			return err
+		}
+		r.drivers = append(r.drivers, d)
+	}
+	if len(onGoroutines) > 0 {
+		r.drivers = append(r.drivers, newTalkers(r.newWorker(onGoroutines, shares, 1, 0)))
+	}
+	return nil
+}
+
+// split says which targets go where.
+func (r *run) split() (onLoops, onGoroutines []int) {
+	for i, t := range r.targets {
+		switch n := t.Address.Network; {
+		case haveLoops && (n == "tcp" || n == "unix" || n == "udp"):
+			onLoops = append(onLoops, i)
+		default:
+			onGoroutines = append(onGoroutines, i)
+		}
+	}
+	return onLoops, onGoroutines
+}
+
+// threads is how many loops there are.
+func (r *run) threads(shares, onLoops []int) int {
+	conns, fewest := 0, math.MaxInt
+	for _, i := range onLoops {
+		conns += shares[i]
+		fewest = min(fewest, shares[i])
+	}
+	if conns == 0 {
+		return 0
+	}
+	n := r.plan.Threads
+	if n == 0 {
+		n = min(runtime.GOMAXPROCS(0), max(conns/32, 1))
+	}
+	return min(n, fewest)
+}
+
+// newWorker returns one of so many workers that share targets.
+func (r *run) newWorker(targets, shares []int, workers, which int) *worker {
+	w := &worker{run: r}
+	for _, i := range targets {
+		n := shares[i] / workers
+		if which < shares[i]%workers {
+			n++
+		}
+		g := &group{target: r.targets[i], which: i, conns: n, tally: newTally(), spare: newTally()}
+		if r.plan.Pace != nil {
+			g.feed = newFeed(&r.plan, i, workers, which)
+		}
+		w.groups = append(w.groups, g)
+	}
+	return w
+}
+
+// push makes the connections, and has the drivers push until they are done.
+func (r *run) push(ctx context.Context) {
+	r.left.Store(r.plan.Count)
+	if r.plan.Count == 0 {
+		r.left.Store(math.MaxInt64)
+	}
+	r.opened.Add(len(r.drivers))
+	r.running.Add(len(r.drivers))
+	for _, d := range r.drivers {
+		d.open()
+	}
+	open, done := closed(&r.opened), closed(&r.running)
+	select {
+	case <-open:
+	case <-ctx.Done():
+	}
+	r.zero = r.now()
+	r.series.began(r.zero)
+	r.until = math.MaxInt64
+	if r.plan.Duration > 0 {
+		r.until = r.zero + int64(r.plan.Duration)
+	}
+	if ctx.Err() == nil {
+		for _, d := range r.drivers {
+			d.start()
+		}
+	}
+	r.watch(ctx, done)
+}
+
+// watch looks at what has been counted every second, until all is done.
+func (r *run) watch(ctx context.Context, done <-chan struct{}) {
+	every := time.NewTicker(time.Second)
+	defer every.Stop()
+	stopped := ctx.Done()
+	for {
+		select {
+		case <-every.C:
+			r.look(false)
+		case <-stopped:
+			r.stopAll()
+			stopped = nil
+		case <-done:
+			r.look(true)
+			return
+		}
 	}
 }
 
-func classOf(err error) Class {
-	var corrupt *CorruptError
-	switch {
-	case errors.As(err, &corrupt):
-		return Corrupt
-	case errors.Is(err, syscall.ECONNREFUSED):
-		return Refused
-	case errors.Is(err, os.ErrDeadlineExceeded), errors.Is(err, context.DeadlineExceeded), errors.Is(err, syscall.ETIMEDOUT):
-		return Timeout
-	case errors.Is(err, syscall.ECONNRESET), errors.Is(err, syscall.EPIPE):
-		return ResetClass
-	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF):
-		return EarlyClose
+func (r *run) stopAll() {
+	for _, d := range r.drivers {
+		d.stop()
 	}
-	return Other
+}
+
+// closed returns a channel that is closed when nobody is waited for any more.
+func closed(wg *sync.WaitGroup) <-chan struct{} {
+	c := make(chan struct{})
+	go func() {
+		wg.Wait()
+		close(c)
+	}()
+	return c
+}
+
+// look adds what has been counted since the last look.
+func (r *run) look(last bool) {
+	now := r.now()
+	recent := r.sums.recent
+	recent.reset()
+	for _, d := range r.drivers {
+		w := d.counts()
+		for _, g := range w.groups {
+			w.mu.Lock()
+			t := g.take()
+			w.mu.Unlock()
+			recent.merge(t)
+			r.sums.targets[g.which].merge(t)
+			t.reset()
+			w.mu.Lock()
+			g.spare = t
+			w.mu.Unlock()
+		}
+	}
+	r.sums.all.merge(recent)
+	r.series.add(now, recent)
+	if r.plan.Progress != nil && !last {
+		r.plan.Progress(r.progress(now, recent))
+	}
+}
+
+// sums is what was counted in all, and lately.
+type sums struct {
+	all, recent *tally
+	targets     []*tally
+}
+
+func (s *sums) init(targets int) {
+	s.all, s.recent = newTally(), newTally()
+	for range targets {
+		s.targets = append(s.targets, newTally())
+	}
+}
+
+// Progress is how far a run has come.
+type Progress struct {
+	Elapsed time.Duration
+	Counts  Counts  // since the beginning
+	Rate    float64 // messages answered a second, lately
+	Errors  map[Class]int64
+
+	// Recent is the latency of the messages that were answered lately.
+	Recent *hdrhistogram.Histogram
+}
+
+func (r *run) progress(now int64, recent *tally) *Progress {
+	p := &Progress{
+		Elapsed: time.Duration(max(now-r.zero, 0)), Counts: r.sums.all.Counts,
+		Errors: r.sums.all.errors, Recent: recent.Latency,
+	}
+	if n := len(r.series.points); n > 0 {
+		p.Rate = r.series.points[n-1].Rate
+	}
+	return p
+}
+
+// more reports whether one more message may be sent in a closed loop.
+func (r *run) more(now int64) bool { return now < r.until && r.left.Add(-1) >= 0 }
+
+// over reports whether no message may be sent any more in a closed loop.
+func (r *run) over() bool { return r.now() >= r.until || r.left.Load() <= 0 }
+
+// source returns the address that connection n comes from; not valid: any.
+func (r *run) source(n int) netip.Addr {
+	from := r.plan.From
+	if !from.IsValid() {
+		return netip.Addr{}
+	}
+	return nth(from, n)
+}
+
+// nth returns address n of a network, which begins anew at its end. Where a network has
+// an address of its own, and one for all, they are left out.
+func nth(p netip.Prefix, n int) netip.Addr {
+	bits := p.Addr().BitLen() - p.Bits()
+	a := p.Masked().Addr()
+	if bits == 0 {
+		return a
+	}
+	room := uint64(1)<<min(bits, 62) - 2
+	if room == 0 {
+		room, n = 2, n-1
+	}
+	offset := uint64(n)%room + 1
+	if bits == 1 {
+		offset = uint64(n+1) % 2
+	}
+	b := a.AsSlice()
+	for i := len(b) - 1; i >= 0 && offset > 0; i-- {
+		offset += uint64(b[i])
+		b[i] = byte(offset)
+		offset >>= 8
+	}
+	a, _ = netip.AddrFromSlice(b)
+	return a
 }

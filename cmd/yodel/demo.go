@@ -209,8 +209,8 @@ func (d *demo) oneBurst(ctx context.Context, engine string, conns int) (burst, e
 	if stopErr := server.stop(); err == nil {
 		err = stopErr
 	}
-	if err == nil && row.report.FirstError != nil {
-		err = row.report.FirstError
+	if err == nil {
+		err = row.report.FirstError()
 	}
 	if err == nil && row.report.Verified == 0 {
 		err = errors.New("not one echo came back")
@@ -231,7 +231,7 @@ func (d *demo) table(rows []burst) {
 			cpu = "its children's"
 		}
 		fmt.Fprintf(w, "%s\t%d\t%d\t%d\t%d\t%.0f\t%s\t%s\t%s\t\n", r.engine, r.conns, rep.Verified, rep.Lost,
-			rep.Errors[load.Corrupt], rep.Rate(), micros(rep.Quantile(50)), micros(rep.Quantile(99)), cpu)
+			rep.Corrupt, rep.Rate(), micros(rep.Quantile(50)), micros(rep.Quantile(99)), cpu)
 	}
 	w.Flush()
 }

@@ -242,8 +242,8 @@ func TestDemoTable(t *testing.T) {
 	d := &demo{io: std{out: &out}}
 	none := hdrhistogram.New(1, 2, 3)
 	d.table([]burst{
-		{engine: "goroutine", conns: 16, report: &load.Report{Verified: 10, Lost: 1, Latency: none}, cpu: 25 * time.Microsecond},
-		{engine: "iterative", conns: 1, report: &load.Report{Verified: 1, Latency: none}, cpuErr: errors.ErrUnsupported},
+		{engine: "goroutine", conns: 16, report: &load.Report{Counts: load.Counts{Verified: 10, Lost: 1}, Times: load.Times{Latency: none}}, cpu: 25 * time.Microsecond},
+		{engine: "iterative", conns: 1, report: &load.Report{Counts: load.Counts{Verified: 1}, Times: load.Times{Latency: none}}, cpuErr: errors.ErrUnsupported},
 	})
 	for _, want := range []string{"server CPU per echo", "goroutine           16               10     1      0 ", " 2.5 µs\n", "not known here\n"} {
 		if !strings.Contains(out.String(), want) {

@@ -1,0 +1,119 @@
+package load
+
+import (
+	"bufio"
+	"encoding/json"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"testing"
+	"time"
+
+	"yodel/sock"
+	"yodel/yodeltest"
+)
+
+// build compiles a C program of bench/c and returns its path.
+func build(t testing.TB, source string) string {
+	t.Helper()
+	yodeltest.NeedProgram(t, "gcc")
+	out := filepath.Join(t.TempDir(), source)
+	if p, err := exec.Command("gcc", "-O2", "-o", out, "../bench/c/"+source+".c").CombinedOutput(); err != nil {
+		t.Fatalf("%v: %s", err, p)
+	}
+	return out
+}
+
+// plainServer starts the plain C server.
+func plainServer(t testing.TB) (at sock.Address, pid int) {
+	t.Helper()
+	cmd := exec.Command(build(t, "epoll"), "-e")
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		cmd.Process.Kill()
+		cmd.Wait()
+	})
+	at = sock.Address{Network: "tcp", Host: "127.0.0.1"}
+	if _, err := fmt.Fscanf(out, "port %d", &at.Port); err != nil {
+		t.Fatal(err)
+	}
+	return at, cmd.Process.Pid
+}
+
+// plainClient runs the plain C client for rounds of so many milliseconds, whenever it is
+// told to, and says how many messages a second of its own processor time it has moved.
+type plainClient struct {
+	in  io.Writer
+	out *bufio.Reader
+}
+
+func startPlainClient(t testing.TB, at sock.Address, pid int, ms time.Duration) *plainClient {
+	t.Helper()
+	cmd := exec.Command(build(t, "client"), "-n", "100", "-s", "64", "-t", fmt.Sprint(ms.Milliseconds()), fmt.Sprintf("%d:%d", at.Port, pid))
+	in, _ := cmd.StdinPipe()
+	out, _ := cmd.StdoutPipe()
+	cmd.Stderr = os.Stderr
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		in.Close()
+		cmd.Wait()
+	})
+	c := &plainClient{in, bufio.NewReader(out)}
+	if _, err := c.out.ReadString('\n'); err != nil { // ready
+		t.Fatal(err)
+	}
+	return c
+}
+
+func (c *plainClient) round(t testing.TB) float64 {
+	t.Helper()
+	fmt.Fprintln(c.in)
+	line, err := c.out.ReadBytes('\n')
+	var r struct {
+		Messages float64 `json:"messages"`
+		NS       float64 `json:"client_ns"`
+	}
+	if err == nil {
+		err = json.Unmarshal(line, &r)
+	}
+	if err != nil || r.NS == 0 {
+		t.Fatalf("%v: %s", err, line)
+	}
+	return r.Messages / r.NS * 1e9
+}
+
+// BenchmarkAgainstC has this package and the plain C client take turns at the same
+// server: 100 connections, 64 bytes, every byte compared. It reports verified echoes per
+// second of the client's own processor time, and the ratio of the two medians. Nothing
+// else should run: go test -run=- -bench=AgainstC -benchtime=20x ./load
+func BenchmarkAgainstC(b *testing.B) {
+	const round = 250 * time.Millisecond
+	at, pid := plainServer(b)
+	c := startPlainClient(b, at, pid, round)
+	var ours, theirs []float64
+	for b.Loop() {
+		theirs = append(theirs, c.round(b))
+		r, err := Run(b.Context(), Plan{Target: at, Conns: 100, Duration: round, Threads: 1})
+		if err != nil || r.Failures() > 0 {
+			b.Fatal(err, r.FirstError())
+		}
+		ours = append(ours, float64(r.Verified)/r.CPU.Seconds())
+	}
+	slices.Sort(ours)
+	slices.Sort(theirs)
+	mine, its := ours[len(ours)/2], theirs[len(theirs)/2]
+	b.ReportMetric(mine, "echoes/cpu-s")
+	b.ReportMetric(its, "c-echoes/cpu-s")
+	b.ReportMetric(mine/its, "of-c")
+}

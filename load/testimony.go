@@ -1,0 +1,112 @@
+package load
+
+import (
+	"math"
+	"runtime/metrics"
+	"sync"
+	"time"
+)
+
+// A Testimony is what the tool says of itself, and the kernel of the connections.
+type Testimony struct {
+	// Busy is the part of the time in which the busiest event loop was not waiting for
+	// something to do; -1: there was none, or nothing was pushed.
+	Busy float64
+
+	// Starved is how long threads of this process were ready to run and got no
+	// processor, all together; CPU is how long they ran. Starved is -1 where the system
+	// does not tell.
+	Starved, CPU time.Duration
+
+	// Pauses is how often the garbage collector has stopped everything, Paused for how
+	// long in all, LongestPause the longest (the upper end of the runtime's histogram).
+	Pauses       int64
+	Paused       time.Duration
+	LongestPause time.Duration
+
+	// Retransmits is how many segments the kernel has sent again on connections that
+	// were held, MinRTT the shortest round trip that it knows of; 0: none. Drops is how
+	// many datagrams came and found no room in the sockets' buffers.
+	Retransmits int64
+	MinRTT      time.Duration
+	Drops       int64
+}
+
+// kernelSums is what the kernel has said of connections that are closed.
+type kernelSums struct {
+	mu          sync.Mutex
+	retransmits int64
+	minRTT      time.Duration
+	drops       int64
+}
+
+func (k *kernelSums) add(retransmits int64, minRTT time.Duration, drops int64) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.retransmits += retransmits
+	k.drops += drops
+	if minRTT > 0 && (k.minRTT == 0 || minRTT < k.minRTT) {
+		k.minRTT = minRTT
+	}
+}
+
+// observed is what the system knows at one moment of this process.
+type observed struct {
+	starved time.Duration // -1: not known
+	cpu     time.Duration
+	pauses  *metrics.Float64Histogram
+}
+
+const pausesMetric = "/sched/pauses/total/gc:seconds"
+
+// witness observes this process.
+func witness() observed {
+	sample := []metrics.Sample{{Name: pausesMetric}}
+	metrics.Read(sample)
+	o := observed{starved: starved(), cpu: cpuTime()}
+	if sample[0].Value.Kind() == metrics.KindFloat64Histogram {
+		o.pauses = sample[0].Value.Float64Histogram()
+	}
+	return o
+}
+
+// testimony says what has passed since before.
+func (r *run) testimony(before observed, elapsed time.Duration) Testimony {
+	after := witness()
+	t := Testimony{Busy: -1, Starved: -1, CPU: after.cpu - before.cpu}
+	if before.starved >= 0 && after.starved >= before.starved {
+		t.Starved = after.starved - before.starved
+	}
+	t.Pauses, t.Paused, t.LongestPause = pausesBetween(before.pauses, after.pauses)
+	for _, d := range r.drivers {
+		if b := &d.counts().busy; b.told > 0 && elapsed > 0 {
+			t.Busy = max(t.Busy, min(max(1-float64(b.idle)/float64(elapsed), 0), 1))
+		}
+	}
+	r.kernel.mu.Lock()
+	defer r.kernel.mu.Unlock()
+	t.Retransmits, t.MinRTT, t.Drops = r.kernel.retransmits, r.kernel.minRTT, r.kernel.drops
+	return t
+}
+
+// pausesBetween subtracts two histograms of the runtime's; each pause counts as long as
+// its bucket allows.
+func pausesBetween(before, after *metrics.Float64Histogram) (n int64, sum, longest time.Duration) {
+	if before == nil || after == nil || len(before.Counts) != len(after.Counts) {
+		return 0, 0, 0
+	}
+	for i, c := range after.Counts {
+		more := int64(c - before.Counts[i])
+		if more == 0 {
+			continue
+		}
+		upper := after.Buckets[i+1]
+		if math.IsInf(upper, 1) {
+			upper = after.Buckets[i]
+		}
+		longest = time.Duration(upper * 1e9)
+		n += more
+		sum += time.Duration(more) * longest
+	}
+	return n, sum, longest
+}
