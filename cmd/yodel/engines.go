@@ -11,6 +11,7 @@ import (
 	"yodel/engine/epoll"
 	"yodel/engine/goroutine"
 	"yodel/engine/iterative"
+	"yodel/engine/kernel"
 	"yodel/engine/process"
 	"yodel/engine/uring"
 )
@@ -23,6 +24,7 @@ type engineRow struct {
 	oneAtATime bool // a second client waits for the first
 	loops      bool // it has event loops, --loops of them
 	children   bool // its work is done by other processes, and so is their CPU time spent
+	privileged bool // it is made with privileges that it does not need once it is
 
 	// probe returns nil if this machine can run the engine, and else an error that says
 	// what it lacks: the system, a privilege, a version of the kernel. A nil probe is
@@ -68,6 +70,16 @@ var engines = engineRows{
 		name: "iterative", about: "one client at a time; others wait in the accept queue", oneAtATime: true,
 		make: func(p plan, f *serveFlags, cfg *engine.Config) (engine.Engine, error) {
 			return iterative.New(p.row.make(f), cfg)
+		},
+	},
+	{ // the last, so that auto never comes to it
+		name: "kernel", about: "echo by a program inside the kernel, without waking this one", loops: true, privileged: true,
+		probe: kernel.Probe,
+		make: func(p plan, f *serveFlags, cfg *engine.Config) (engine.Engine, error) {
+			if p.addr.Network == "unix" {
+				return nil, &engine.UnfitError{Engine: "kernel", Why: "TCP only"}
+			}
+			return kernel.New(p.row.make(f), cfg, &kernel.Options{Loops: f.loops})
 		},
 	},
 }

@@ -57,7 +57,7 @@ func (s *server) afterDrop() error {
 
 // stillCan looks whether that user may run sv's engine. If not, auto takes another.
 func (s *server) stillCan(sv *served) error {
-	if sv.row == nil || sv.row.probe == nil {
+	if sv.row == nil || sv.row.probe == nil || sv.row.privileged {
 		return nil
 	}
 	err := sv.row.probe()

@@ -130,11 +130,11 @@ func TestUserGivesUpRoot(t *testing.T) {
 			t.Parallel()
 			at := loopbackOfTest(t)
 			s := serveReleased(t, 3, "--user=nobody", "--engine="+e.name, "--admin=127.0.0.1:0", "--trace="+filepath.Join(t.TempDir(), "trace"),
-				"upper@"+at+":7", "echo@udp://"+at+":7")
+				"echo@"+at+":7", "echo@udp://"+at+":7")
 			want := nobody(t)
 			wantThreads(t, s.cmd.Process.Pid, want)
 			c := s.dial(t, 0)
-			ask(t, c, "hello\n", "HELLO\n")
+			ask(t, c, "hello\n", "hello\n")
 			wantThreads(t, s.cmd.Process.Pid, want)
 			kids := children(t, s.cmd.Process.Pid)
 			if e.children != (len(kids) > 0) {

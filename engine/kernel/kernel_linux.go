@@ -21,7 +21,7 @@ import (
 // asks for TLS or PROXY headers, and os.ErrPermission if privileges lack.
 func New(svc any, cfg *engine.Config, opts *Options) (Engine, error) {
 	if echo, ok := svc.(yodel.Echoer); !ok || !echo.Echoes() {
-		return Engine{}, fmt.Errorf("%w: kernel sends back bytes as they are, and a %T does something else; the engines epoll, goroutine, process and iterative can", engine.ErrUnfit, svc)
+		return Engine{}, &engine.UnfitError{Engine: "kernel", Why: "echo only"}
 	}
 	if opts == nil {
 		opts = &Options{}
@@ -123,5 +123,5 @@ func descriptorOf(l net.Listener) (fd int, err error) {
 }
 
 func unfit(l net.Listener) error {
-	return fmt.Errorf("%w: kernel echoes over TCP sockets, and a %T is none; the engines epoll, goroutine, process and iterative can", engine.ErrUnfit, l)
+	return &engine.UnfitError{Engine: "kernel", Why: fmt.Sprintf("TCP sockets only, and a %T is none", l)}
 }
