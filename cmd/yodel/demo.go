@@ -160,6 +160,9 @@ type burst struct {
 	report *load.Report
 	cpu    time.Duration // of the server
 	cpuErr error
+
+	machine    time.Duration // of all processes and the kernel
+	machineErr error
 }
 
 // bursts pushes verified traffic at each engine, and prints the table.
@@ -184,9 +187,10 @@ func (d *demo) bursts(ctx context.Context) error {
 	d.table(rows)
 	d.printf(`
 How it was measured: each server is a process of its own on 127.0.0.1, with %d CPUs for it and for
-this client together; messages of 64 bytes, one at a time on each connection. CPU per echo is what
-the server's process used between the first echo and the last, divided by their number. The rates
-are what both ends reached here together: no limit of the server's.
+this client together; messages of 64 bytes, one at a time on each connection. CPU is per echo: what the
+server's process used from the first to the last, and what the whole machine was busy, client,
+kernel and all that ran beside them. The rates are what both ends reached here together: no limit
+of the server's.
 `, runtime.NumCPU())
 	return nil
 }
@@ -200,11 +204,18 @@ func (d *demo) oneBurst(ctx context.Context, engine string, conns int) (burst, e
 	pid := server.cmd.Process.Pid
 	before, err := cpuTime(pid)
 	row.cpuErr = err
+	machine, err := machineTime()
+	row.machineErr = err
 	row.report, err = load.Run(ctx, load.Plan{Target: server.at, Conns: conns, Duration: d.burst})
 	if err == nil && row.cpuErr == nil {
 		var after time.Duration
 		after, row.cpuErr = cpuTime(pid)
 		row.cpu = after - before
+	}
+	if err == nil && row.machineErr == nil {
+		var after time.Duration
+		after, row.machineErr = machineTime()
+		row.machine = after - machine
 	}
 	if stopErr := server.stop(); err == nil {
 		err = stopErr
@@ -220,18 +231,21 @@ func (d *demo) oneBurst(ctx context.Context, engine string, conns int) (burst, e
 
 func (d *demo) table(rows []burst) {
 	w := tabwriter.NewWriter(d.io.out, 0, 0, 2, ' ', tabwriter.AlignRight)
-	fmt.Fprintln(w, "engine\tconnections\techoes verified\tlost\twrong\techoes/s\tp50\tp99\tserver CPU per echo\t")
+	fmt.Fprintln(w, "engine\tconnections\techoes verified\tlost\twrong\techoes/s\tp50\tp99\tserver CPU\tmachine CPU\t")
 	for _, r := range rows {
 		rep := r.report
-		cpu := "not known here"
+		cpu, machine := "not known here", "not known here"
 		switch r.cpuErr {
 		case nil:
 			cpu = micros(r.cpu / time.Duration(rep.Verified))
 		case errInChildren:
 			cpu = "its children's"
 		}
-		fmt.Fprintf(w, "%s\t%d\t%d\t%d\t%d\t%.0f\t%s\t%s\t%s\t\n", r.engine, r.conns, rep.Verified, rep.Lost,
-			rep.Corrupt, rep.Rate(), micros(rep.Quantile(50)), micros(rep.Quantile(99)), cpu)
+		if r.machineErr == nil {
+			machine = micros(r.machine / time.Duration(rep.Verified))
+		}
+		fmt.Fprintf(w, "%s\t%d\t%d\t%d\t%d\t%.0f\t%s\t%s\t%s\t%s\t\n", r.engine, r.conns, rep.Verified, rep.Lost,
+			rep.Corrupt, rep.Rate(), micros(rep.Quantile(50)), micros(rep.Quantile(99)), cpu, machine)
 	}
 	w.Flush()
 }

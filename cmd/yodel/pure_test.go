@@ -245,7 +245,7 @@ func TestDemoTable(t *testing.T) {
 		{engine: "goroutine", conns: 16, report: &load.Report{Counts: load.Counts{Verified: 10, Lost: 1}, Times: load.Times{Latency: none}}, cpu: 25 * time.Microsecond},
 		{engine: "iterative", conns: 1, report: &load.Report{Counts: load.Counts{Verified: 1}, Times: load.Times{Latency: none}}, cpuErr: errors.ErrUnsupported},
 	})
-	for _, want := range []string{"server CPU per echo", "goroutine           16               10     1      0 ", " 2.5 µs\n", "not known here\n"} {
+	for _, want := range []string{"server CPU  machine CPU", "goroutine           16               10     1      0 ", " 2.5 µs       0.0 µs\n", "not known here       0.0 µs\n"} {
 		if !strings.Contains(out.String(), want) {
 			t.Errorf("no %q in\n%s", want, out.String())
 		}
