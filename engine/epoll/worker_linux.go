@@ -123,7 +123,9 @@ func (w *worker) Told() {
 		if t.all > 0 {
 			w.wrote(t.c, t.n, t.all, t.errno)
 		}
-		w.drive(t.c)
+		if !w.waits(t.c) {
+			w.drive(t.c)
+		}
 	}
 	w.batch = w.batch[:0]
 }
