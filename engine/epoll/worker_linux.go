@@ -53,6 +53,9 @@ func newWorker(host *engine.Evented, sh *engine.Shared) (*worker, error) {
 	}, nil
 }
 
+// Begin implements engine.Worker.
+func (w *worker) Begin() error { return nil }
+
 // Run implements engine.Worker.
 func (w *worker) Run() { w.Loop.Run(w) }
 
