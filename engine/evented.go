@@ -16,9 +16,13 @@ import (
 	"yodel/trace"
 )
 
-// A Worker is one event loop of an Evented engine. Run, which returns after Stop, and
-// Post may be called on any goroutine; all else is called on the one that is in Run.
+// A Worker is one event loop of an Evented engine. Begin and Run, which returns after
+// Stop, are called on its own goroutine, and so is all else but Post, which may be called
+// on any.
 type Worker interface {
+	// Begin is called on the goroutine that then calls Run, which it does not if there
+	// is an error.
+	Begin() error
 	Run()
 	Post(func())
 
@@ -223,16 +227,30 @@ func (e *Evented) start() error {
 		l := new(evented)
 		sh := NewShared(e.svc, &e.cfg, &l.count)
 		sh.Own()
-		var err error
-		if l.Worker, err = e.opts.Make(e, sh); err != nil {
+		if err := e.run(l, sh); err != nil {
 			stopAll(loops[:i])
 			return fmt.Errorf("%s: event loop %d of %d: %w", e.opts.Name, i+1, len(loops), err)
 		}
 		loops[i] = l
-		e.running.Go(l.Run)
 	}
 	e.loops = loops
 	return nil
+}
+
+// run makes a loop and gives it a goroutine, and returns when it has begun.
+func (e *Evented) run(l *evented, sh *Shared) (err error) {
+	if l.Worker, err = e.opts.Make(e, sh); err != nil {
+		return err
+	}
+	begun := make(chan error, 1)
+	e.running.Go(func() {
+		err := l.Begin()
+		begun <- err
+		if err == nil {
+			l.Run()
+		}
+	})
+	return <-begun
 }
 
 // stopAll ends loops that have no connections.

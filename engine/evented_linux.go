@@ -53,6 +53,7 @@ func (q *Queue) AcceptSome(most int, clock func() time.Time) (more, hold bool) {
 			return false, false
 		case errno == 0:
 			q.accepted(fd, remote, clock)
+		case errno == syscall.EINTR:
 		case !q.Failed(os.NewSyscallError("accept4", errno)):
 			return false, true
 		}

@@ -22,6 +22,7 @@ import (
 // hand is a Worker whose sockets are moved by the test's hand: it keeps connections and
 // accepts nothing by itself.
 type hand struct {
+	lame  error // that Begin returns
 	e     *Evented
 	sh    *Shared
 	calls chan func()
@@ -35,6 +36,8 @@ type handConn struct {
 	v    Visitor
 	core Core
 }
+
+func (h *hand) Begin() error { return h.lame }
 
 func (h *hand) Run() {
 	for !h.over {
@@ -95,6 +98,7 @@ type floor struct {
 	closed []int   // descriptors
 	open   []error // what the next calls of Open return
 	fails  []error // what the next calls of Make return
+	lame   []error // what the next calls of Begin return
 }
 
 type handEvents struct {
@@ -143,7 +147,7 @@ func (f *floor) makeHand(e *Evented, sh *Shared) (Worker, error) {
 	if err := f.next(&f.fails); err != nil {
 		return nil, err
 	}
-	h := &hand{e: e, sh: sh, calls: make(chan func(), 99), told: make(chan string, 99), conns: make(map[int]*handConn)}
+	h := &hand{lame: f.next(&f.lame), e: e, sh: sh, calls: make(chan func(), 99), told: make(chan string, 99), conns: make(map[int]*handConn)}
 	return h, nil
 }
 
@@ -413,16 +417,22 @@ func TestEventedBegins(t *testing.T) {
 	f.Close()
 	f.wantServed(ErrClosed)
 
-	f = newFloor(t, Config{}, 1)
-	f.fails = []error{errors.New("no rings here")}
-	f.serveAt(listenAnywhere(t))
-	select {
-	case err := <-f.served:
-		if err == nil || !strings.Contains(err.Error(), "hand: event loop 1 of 1: no rings here") {
-			t.Errorf("Serve: %v", err)
+	for _, early := range []bool{true, false} {
+		f = newFloor(t, Config{}, 2)
+		if second := []error{nil, errors.New("no rings here")}; early {
+			f.fails = second
+		} else {
+			f.lame = second
 		}
-	case <-time.After(10 * time.Second):
-		t.Error("Serve does not return")
+		f.serveAt(listenAnywhere(t))
+		select {
+		case err := <-f.served:
+			if err == nil || !strings.Contains(err.Error(), "hand: event loop 2 of 2: no rings here") {
+				t.Errorf("Serve: %v", err)
+			}
+		case <-time.After(10 * time.Second):
+			t.Error("Serve does not return")
+		}
 	}
 
 	f = newFloor(t, Config{}, 1)

@@ -106,6 +106,11 @@ func (w *worker) driveOn(c *conn) {
 	}
 }
 
+// waits reports whether there is nothing to do for c before something comes.
+func (w *worker) waits(c *conn) bool {
+	return c.is&readable == 0 && c.timer.Set() && c.core.Resting() && w.lent != c
+}
+
 // arm sees to it that Due is called no later than the Core asks for.
 func (w *worker) arm(c *conn) {
 	if c.timer.Set() && c.core.Resting() {

@@ -53,6 +53,9 @@ func newWorker(host *engine.Evented, sh *engine.Shared) (*worker, error) {
 	}, nil
 }
 
+// Begin implements engine.Worker.
+func (w *worker) Begin() error { return nil }
+
 // Run implements engine.Worker.
 func (w *worker) Run() { w.Loop.Run(w) }
 
@@ -123,7 +126,9 @@ func (w *worker) Told() {
 		if t.all > 0 {
 			w.wrote(t.c, t.n, t.all, t.errno)
 		}
-		w.drive(t.c)
+		if !w.waits(t.c) {
+			w.drive(t.c)
+		}
 	}
 	w.batch = w.batch[:0]
 }

@@ -1,6 +1,7 @@
 package uring
 
 import (
+	"runtime"
 	"syscall"
 	"time"
 
@@ -40,6 +41,12 @@ func newWorker(host *engine.Evented, sh *engine.Shared) (*worker, error) {
 		return nil, err
 	}
 	return &worker{RingLoop: l, host: host, shared: sh, exact: sh.Traced(), queues: make(map[int32]*engine.Queue)}, nil
+}
+
+// Begin implements engine.Worker. The ring belongs to one thread.
+func (w *worker) Begin() error {
+	runtime.LockOSThread()
+	return w.RingLoop.Begin()
 }
 
 // Run implements engine.Worker.

@@ -10,7 +10,7 @@
 //   - close: the kernel frees the descriptor whatever close returns; here it would
 //     stay open, which is a leak of the test's own.
 //   - EAGAIN: it promises an event when the socket is ready again; here none comes.
-//     Real ones, and real short writes, are had from a peer that does not read.
+//     That of io_uring_enter says that the kernel had no memory, and is one. Real ones, and real short writes, are had from a peer that does not read.
 //   - a return value: the bytes that such a write reports as sent are lost.
 //   - what the Go runtime calls for itself (futex, mmap, clone, its own epoll
 //     instance): it ends the program by intent.

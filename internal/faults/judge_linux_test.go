@@ -169,6 +169,8 @@ func TestLinesOfStrace(t *testing.T) {
 		`7 write(8, "abc"..., 65536) = 12345`:                                                 true,
 		`7 write(8, "= 3"..., 65536) = -1 EAGAIN (Resource temporarily unavailable)`:          true,
 		`7 write(8, "abc"..., 65536) = -1 EINTR (Interrupted system call) (INJECTED)`:         false,
+		`7 sendto(8, "abc"..., 65536, MSG_NOSIGNAL, NULL, 0) = 65536`:                         false,
+		`7 sendto(8, "abc"..., 65536, MSG_NOSIGNAL, NULL, 0) = 12345`:                         true,
 		`7 accept4(7, 0x1, [112], SOCK_CLOEXEC) = -1 EMFILE (Too many open files) (INJECTED)`: false,
 	} {
 		if got := isShort(line); got != want {

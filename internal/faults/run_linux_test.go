@@ -74,6 +74,11 @@ func (r *run) begin() error {
 	if err := r.s.awaitListening(r.ctx); err != nil {
 		return err
 	}
+	if r.row.loops() {
+		if err := r.awaitLoops(); err != nil {
+			return err
+		}
+	}
 	networks := slices.Clone(both)
 	if r.row.engine == "iterative" {
 		networks = slices.DeleteFunc(networks, func(n string) bool { return n == r.row.network })
@@ -86,6 +91,34 @@ func (r *run) begin() error {
 		r.bystanders = append(r.bystanders, c)
 	}
 	return r.bystand()
+}
+
+// awaitLoops waits until the event loops are there, which are made when serving begins:
+// they have descriptors. A visitor of each network is gone when the listening socket is alone
+// again.
+func (r *run) awaitLoops() error {
+	for _, network := range both {
+		c, err := r.s.visit(r.ctx, network)
+		if err != nil {
+			return err
+		}
+		r.talked = append(r.talked, c)
+		alone := func() bool {
+			files := r.s.sockets(network)
+			return len(slices.Compact(slices.Sorted(slices.Values(files)))) == 1
+		}
+		again := time.NewTicker(time.Millisecond)
+		defer again.Stop()
+		for !alone() {
+			select {
+			case <-again.C:
+			case <-r.ctx.Done():
+				return fmt.Errorf("a visitor is not let go: %w", r.ctx.Err())
+			}
+		}
+	}
+	r.s.baseline = r.s.resources()
+	return nil
 }
 
 // bystand lets the bystanders say a line each.
@@ -161,6 +194,9 @@ func (r *run) finish() error {
 		if err := r.visit(1); err != nil {
 			return fmt.Errorf("when the faults are over: %w", err)
 		}
+	}
+	if r.row.fault.call == "epoll_ctl" && r.row.loops() { // each was served, and failed
+		r.want.reason, r.want.cause, r.want.faults = "fault", r.row.fault.errno.Error(), r.unaccepted
 	}
 	for _, c := range r.bystanders {
 		if err := errors.Join(c.say(), c.end()); err != nil {

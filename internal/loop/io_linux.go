@@ -11,14 +11,21 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// poll waits for events for at most d, without the Go scheduler's knowledge.
+// poll waits for events for at most d, without the Go scheduler's knowledge. A signal of
+// the Go runtime's ends the wait, but never leaves unsaid what is there already: it may be
+// told of only once.
 func (l *Loop) poll(d time.Duration) int {
-	n, _, errno := syscall.RawSyscall6(unix.SYS_EPOLL_PWAIT, uintptr(l.epoll),
-		uintptr(unsafe.Pointer(&l.events)), uintptr(len(l.events)), milliseconds(d), 0, 0)
-	if errno != 0 { // EINTR: a signal of the Go runtime's
-		return 0
+	for {
+		n, _, errno := syscall.RawSyscall6(unix.SYS_EPOLL_PWAIT, uintptr(l.epoll),
+			uintptr(unsafe.Pointer(&l.events)), uintptr(len(l.events)), milliseconds(d), 0, 0)
+		switch {
+		case errno == 0:
+			return int(n)
+		case errno != unix.EINTR:
+			return 0
+		}
+		d = 0
 	}
-	return int(n)
 }
 
 // milliseconds returns d as epoll_wait(2) has it, rounded up.

@@ -7,6 +7,7 @@ import (
 	"os"
 	"sync/atomic"
 	"syscall"
+	"time"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
@@ -342,7 +343,7 @@ func (r *uring) take(c *cqe) (p []byte, id uint16, last bool) {
 // next returns the next request, empty.
 func (r *uring) next() *sqe {
 	if r.queued > r.sqMask {
-		r.enter(0, 0)
+		r.flush()
 	}
 	tail := *r.sqTail
 	s := &r.sqes[tail&r.sqMask]
@@ -350,6 +351,24 @@ func (r *uring) next() *sqe {
 	atomic.StoreUint32(r.sqTail, tail+1)
 	r.queued++
 	return s
+}
+
+// flush submits all that is queued. It waits while the kernel has no memory for it.
+func (r *uring) flush() {
+	for r.queued > 0 {
+		if r.failed(r.enter(0, enterGetEvents)) {
+			time.Sleep(lackOfMemory)
+		}
+	}
+}
+
+// lackOfMemory is how long to wait before what the kernel has refused is tried again.
+const lackOfMemory = time.Millisecond
+
+// failed reports whether enter has failed for want of something: neither was it
+// interrupted, nor has only the time passed.
+func (r *uring) failed(errno syscall.Errno) bool {
+	return errno != 0 && errno != unix.EINTR && errno != unix.ETIME
 }
 
 // enter submits what is queued and, if flags say so, waits for so many completions; see

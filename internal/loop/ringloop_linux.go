@@ -42,6 +42,7 @@ type RingLoop struct {
 	keeper
 	ring     *uring
 	fd       int           // the ring's
+	begun    bool
 	sends    uint32        // asked for in this turn
 	received uint32        // told in this turn
 	watched  map[int32]int // descriptors by key
@@ -110,17 +111,37 @@ func (l *RingLoop) free() {
 	unix.Close(l.fd)
 }
 
+// Begin makes the ring the calling thread's, to which the caller has locked its goroutine:
+// that may fail where Run can't say so. After an error the RingLoop is closed; else only
+// Run may be called, on the same goroutine. It calls Begin if that was not done.
+func (l *RingLoop) Begin() error {
+	if l.begun {
+		return nil
+	}
+	l.begun = true
+	err := l.ring.enable()
+	if err != nil {
+		l.close()
+	}
+	return err
+}
+
 // Run waits and calls h until Stop is called. It closes the RingLoop's descriptors, and no
 // others. The goroutine has a thread of its own meanwhile, which the ring belongs to.
 func (l *RingLoop) Run(h RingHandler) {
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
+	if l.Begin() != nil {
+		return
+	}
 	defer l.close()
-	l.ring.enable()
 	l.Watch(l.bell, bellKey)
 	look := func(uintptr) bool {
-		l.ring.enter(0, enterGetEvents)
-		return !l.ring.nothing()
+		errno := l.ring.enter(0, enterGetEvents)
+		for errno == unix.EINTR { // what is there may be told of only once
+			errno = l.ring.enter(0, enterGetEvents)
+		}
+		return !l.ring.nothing() || l.ring.failed(errno)
 	}
 	due := h.Due // both are made once, because they are allocated
 	for !l.stopped {
@@ -225,14 +246,15 @@ func (l *RingLoop) wait(look func(uintptr) bool) {
 	l.sends = 0
 	switch {
 	case limit == 0 || !r.nothing():
-		r.enter(0, enterGetEvents)
+		l.backOff(r.enter(0, enterGetEvents))
 		return
 	case !l.idle:
 		first := min(limit, hold)
 		r.arg.minWait = uint32(patience / time.Microsecond)
 		r.time = unix.NsecToTimespec(int64(first))
 		errno := r.enter(want, enterGetEvents|enterExtArg)
-		if errno == unix.EINTR || limit == first || !r.nothing() { // EINTR: a signal of the Go runtime's
+		l.backOff(errno)
+		if errno == unix.EINTR || r.failed(errno) || limit == first || !r.nothing() { // EINTR: a signal of the Go runtime's
 			return
 		}
 		limit -= first
@@ -240,6 +262,13 @@ func (l *RingLoop) wait(look func(uintptr) bool) {
 	r.signals(true)
 	l.park(limit, look)
 	r.signals(false)
+}
+
+// backOff waits if the kernel has refused what was asked for; the next turn tries it again.
+func (l *RingLoop) backOff(errno syscall.Errno) {
+	if l.ring.failed(errno) {
+		time.Sleep(lackOfMemory)
+	}
 }
 
 // batch returns how many completions to wait for, and for how long; with 0 for as long as
@@ -316,5 +345,5 @@ func (l *RingLoop) Unwatch(key int32) {
 	delete(l.watched, key)
 	s := l.ring.next()
 	s.op, s.user, s.addr = opAsyncCancel, nameOf(kindCancel, key), nameOf(kindWatch, key)
-	l.ring.enter(0, enterGetEvents)
+	l.ring.flush()
 }

@@ -21,13 +21,13 @@ import (
 func main() {
 	name := flag.String("engine", "epoll", "the engine")
 	loops := flag.Int("loops", 0, "how many event loops; 0: one for each processor")
-	host := flag.String("host", "0.0.0.0", "where to listen; empty: IPv4 and IPv6")
+	host := flag.String("host", "0.0.0.0", "where to listen, over IPv4")
 	flag.Parse()
 	e, err := newEngine(*name, *loops)
 	if err != nil {
 		log.Fatal(err)
 	}
-	l, err := sock.Listen(context.Background(), sock.Address{Network: "tcp", Host: *host}, nil)
+	l, err := sock.Listen(context.Background(), sock.Address{Network: "tcp", Host: *host}, &sock.Options{Family: sock.V4})
 	if err != nil {
 		log.Fatal(err)
 	}
