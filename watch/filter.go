@@ -68,6 +68,9 @@ func plain(a netip.AddrPort) netip.AddrPort {
 // Match reports whether the packet is to be shown. An ICMP error is judged by what it
 // quotes.
 func (f *Filter) Match(p *packet.Packet) bool {
+	if len(f.Ports)+len(f.Addresses)+len(f.Sockets) == 0 {
+		return true
+	}
 	src, dst := p.Src, p.Dst
 	if p.Kind == packet.ICMP && p.ICMP.Error {
 		src, dst = p.ICMP.Quote.Src, p.ICMP.Quote.Dst

@@ -130,18 +130,21 @@ func pageClass(e *flow.Event) string {
 }
 
 // Ending says how the flow ended.
-func (f *pageFlow) Ending() string { return ending(f.Flow) }
+func (f *pageFlow) Ending() string {
+	if f.Flow.Network == "udp" {
+		return "datagrams, for " + ending(f.Flow)
+	}
+	return ending(f.Flow)
+}
 
 // Lines are its sum.
 func (f *pageFlow) Lines() []string {
 	_, rest, _ := strings.Cut(FlowSummary(f.Flow), "\n")
-	return strings.FieldsFunc(rest, func(r rune) bool { return r == '\n' })
+	return strings.Split(strings.ReplaceAll(strings.TrimSpace(rest), "\n   ", "\n"), "\n")
 }
 
-func (f *pageFlow) anchor() string { return fmt.Sprintf("flow%d", f.Flow.Number) }
-
 // Anchor is its name on the page.
-func (f *pageFlow) Anchor() string { return f.anchor() }
+func (f *pageFlow) Anchor() string { return fmt.Sprintf("flow%d", f.Flow.Number) }
 
 // Failed tells that it did not end as it should.
 func (f *pageFlow) Failed() bool {

@@ -34,7 +34,14 @@ var folder string
 
 func TestMain(m *testing.M) { os.Exit(testMain(m)) }
 
+// talkerVar is in the environment of a copy of the test's program that only makes
+// connections, as another user.
+const talkerVar = "YODEL_TALKER"
+
 func testMain(m *testing.M) int {
+	if os.Getenv(talkerVar) != "" {
+		return playTalker()
+	}
 	process.Main(makeInChild)                      // servers inside the test's process have children too
 	if len(os.Args) > 1 && os.Args[1] == "serve" { // the demo of these tests has started us as its server
 		main()

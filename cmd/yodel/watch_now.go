@@ -51,7 +51,7 @@ func (w *watching) live(ctx context.Context) (err error) {
 			return err
 		}
 	}
-	if err := lessen(w.std, w.user, len(l.cfg.Processes) > 0); err != nil {
+	if err := lessen(w.std, w.user, true); err != nil {
 		return errors.Join(err, l.child.kill())
 	}
 	return l.watchUntilTheEnd(ctx, views)

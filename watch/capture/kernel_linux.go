@@ -72,10 +72,12 @@ func (p *programs) attach(mark *ebpf.Program, d device) error {
 // processes: only at the root of all control groups is that so. Without it the list of
 // sockets is looked at often, and each datagram is proved by it.
 func (p *programs) noteSockets(k *keeper) error {
-	path, ok := rootGroup()
+	root, ok := rootGroup()
 	if !ok {
 		return nil
 	}
+	defer unix.Close(root)
+	path := fmt.Sprintf("/proc/self/fd/%d", root)
 	var err error
 	if p.events, err = ringbuf.NewReader(p.tables.events); err != nil {
 		return fmt.Errorf("read the BPF ring of events: %w", err)
@@ -116,7 +118,7 @@ func (p *programs) join(path, name string, attach ebpf.AttachType, code asm.Inst
 	defer loaded.Close() // the link holds it
 	l, err := link.AttachCgroup(link.CgroupOptions{Path: path, Attach: attach, Program: loaded})
 	if err != nil {
-		return fmt.Errorf("attach the BPF program %s to %s: %w", name, path, err)
+		return fmt.Errorf("attach the BPF program %s to the root of all control groups: %w", name, err)
 	}
 	p.attached = append(p.attached, l)
 	return nil
@@ -138,25 +140,63 @@ func hear(events *ringbuf.Reader, k *keeper) {
 	}
 }
 
-// rootGroup returns where the root of all control groups is mounted: cgroups(7).
-func rootGroup() (path string, ok bool) {
+// rootGroup opens the root of all control groups: cgroups(7). Where it is not mounted, as
+// in a shell of ip-netns(8), root mounts it where nobody else sees it, for as long as the
+// descriptor is open.
+func rootGroup() (fd int, ok bool) {
+	for _, path := range mountedGroups() {
+		if fd, err := unix.Open(path, unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0); err == nil {
+			if isRootGroup(fd) {
+				return fd, true
+			}
+			unix.Close(fd)
+		}
+	}
+	fd, err := mountGroups()
+	if err != nil {
+		return -1, false
+	}
+	if !isRootGroup(fd) { // it is that of a container
+		unix.Close(fd)
+		return -1, false
+	}
+	return fd, true
+}
+
+func isRootGroup(fd int) bool {
 	const rootInode = 1
+	var st unix.Stat_t
+	return unix.Fstat(fd, &st) == nil && st.Ino == rootInode
+}
+
+// mountedGroups returns where control groups of version 2 are mounted, whole.
+func mountedGroups() (paths []string) {
 	text, err := os.ReadFile("/proc/self/mountinfo")
 	if err != nil {
-		return "", false
+		return nil
 	}
 	for line := range strings.Lines(string(text)) {
 		before, after, _ := strings.Cut(line, " - ")
 		fields := strings.Fields(before) // proc_pid_mountinfo(5)
-		if !strings.HasPrefix(after, "cgroup2 ") || len(fields) < 5 || fields[3] != "/" {
-			continue
-		}
-		var st unix.Stat_t
-		if unix.Stat(fields[4], &st) == nil && st.Ino == rootInode {
-			return fields[4], true
+		if strings.HasPrefix(after, "cgroup2 ") && len(fields) >= 5 && fields[3] == "/" {
+			paths = append(paths, fields[4])
 		}
 	}
-	return "", false
+	return paths
+}
+
+// mountGroups mounts control groups at no place: fsopen(2), fsmount(2).
+func mountGroups() (fd int, err error) {
+	context, err := unix.Fsopen("cgroup2", unix.FSOPEN_CLOEXEC)
+	if err != nil {
+		return -1, os.NewSyscallError("fsopen", err)
+	}
+	defer unix.Close(context)
+	if err := unix.FsconfigCreate(context); err != nil {
+		return -1, os.NewSyscallError("fsconfig", err)
+	}
+	fd, err = unix.Fsmount(context, unix.FSMOUNT_CLOEXEC, unix.MOUNT_ATTR_RDONLY|unix.MOUNT_ATTR_NOSUID|unix.MOUNT_ATTR_NOEXEC)
+	return fd, os.NewSyscallError("fsmount", err)
 }
 
 // guard loads the filter and gives it to the ring for good.
