@@ -61,3 +61,15 @@ func (s *stage) peers() string {
 	}
 	return strings.Join(list, ", ")
 }
+
+// busyTime returns how long all processors together have been busy, in nanoseconds; it counts
+// in ticks of 10 ms: proc_stat(5).
+func busyTime() (ns int, err error) {
+	text, err := os.ReadFile("/proc/stat")
+	if err != nil {
+		return 0, err
+	}
+	var user, nice, system, idle, wait, irq, softirq, steal int
+	_, err = fmt.Sscanf(string(text), "cpu %d %d %d %d %d %d %d %d", &user, &nice, &system, &idle, &wait, &irq, &softirq, &steal)
+	return (user + nice + system + irq + softirq + steal) * 10_000_000, err
+}

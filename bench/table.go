@@ -90,12 +90,13 @@ type result struct {
 	resident [2]int
 }
 
-const tableHead = `| server | CPU µs an echo | efficiency | echoes/s | p50 µs | p99 µs | p99.9 µs | resident MiB | |
-|---|---|---|---|---|---|---|---|---|
+const tableHead = `| server | CPU µs an echo | efficiency | machine µs | echoes/s | p50 µs | p99 µs | p99.9 µs | resident MiB | |
+|---|---|---|---|---|---|---|---|---|---|
 `
 
 const tableNotes = `Efficiency is the reference's processor time for an echo divided by the server's, turn by turn: the median and, in
-brackets, the quartiles. The other columns are medians; ×n is the median of the ratios to the reference. "client": the
+brackets, the quartiles. Machine: what all processors were busy for an echo, server, client, kernel and
+whatever else ran, by /proc/stat. The other columns are medians; ×n is the median of the ratios to the reference. "client": the
 client was busy for more than 95 % of the time, so the rate is its own. "busy": in half of the turns the two waited for
 a processor for more than 5 % of the time, because others were at work.
 `
@@ -106,7 +107,10 @@ func (r *result) reference() string {
 
 func (r *result) row() string {
 	e := r.ratios(func(t turn) float64 { return 1 / t.cost() })
-	efficiency := fmt.Sprintf("**%.2f** (%.2f–%.2f)", median(e), quantile(e, 0.25), quantile(e, 0.75))
+	efficiency := "none used"
+	if median(each(r.turns[1], turn.cost)) > 0 {
+		efficiency = fmt.Sprintf("**%.2f** (%.2f–%.2f)", median(e), quantile(e, 0.25), quantile(e, 0.75))
+	}
 	return r.line(1, efficiency, func(of func(turn) float64) string {
 		return fmt.Sprintf(" ×%.2f", median(r.ratios(of)))
 	})
@@ -116,8 +120,8 @@ func (r *result) line(i int, efficiency string, ratio func(func(turn) float64) s
 	cell := func(format string, of func(turn) float64) string {
 		return fmt.Sprintf(format, median(each(r.turns[i], of))) + ratio(of)
 	}
-	return fmt.Sprintf("| %s | %s | %s | %s | %s | %s | %s | %s | %s |\n", r.names[i],
-		cell("%.2f", turn.cost), efficiency, cell("%.0f", turn.rate),
+	return fmt.Sprintf("| %s | %s | %s | %s | %s | %s | %s | %s | %s | %s |\n", r.names[i],
+		cell("%.2f", turn.cost), efficiency, cell("%.1f", turn.all), cell("%.0f", turn.rate),
 		cell("%.0f", func(t turn) float64 { return t.P50 }), cell("%.0f", func(t turn) float64 { return t.P99 }),
 		cell("%.0f", func(t turn) float64 { return t.P999 }), r.memory(i), r.remarks(i))
 }

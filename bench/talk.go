@@ -33,6 +33,7 @@ type turn struct {
 	CPU      int     `json:"cpu_ns"`    // of the server
 	Client   int     `json:"client_ns"` // of the client
 	Waited   int     `json:"waited_ns"` // for a processor, both
+	Machine  int     `json:"-"`         // of all that ran, the kernel included
 	P50      float64 `json:"p50_us"`
 	P99      float64 `json:"p99_us"`
 	P999     float64 `json:"p999_us"`
@@ -40,6 +41,9 @@ type turn struct {
 
 // cost returns the microseconds of processor time for each message.
 func (t turn) cost() float64 { return float64(t.CPU) / float64(t.Messages) / 1e3 }
+
+// all returns the same of the whole machine.
+func (t turn) all() float64 { return float64(t.Machine) / float64(t.Messages) / 1e3 }
 
 // rate returns messages a second.
 func (t turn) rate() float64 { return float64(t.Messages) / float64(t.Wall) * 1e9 }
@@ -80,6 +84,10 @@ func (s *stage) dial(v *server, l load, d time.Duration) (*client, error) {
 
 // talk takes one turn.
 func (c *client) talk() (t turn, err error) {
+	before, err := busyTime()
+	if err != nil {
+		return t, err
+	}
 	if _, err := io.WriteString(c.in, "\n"); err != nil {
 		return t, err
 	}
@@ -90,6 +98,11 @@ func (c *client) talk() (t turn, err error) {
 	if err := json.Unmarshal(line, &t); err != nil {
 		return t, fmt.Errorf("the client says %q: %w", line, err)
 	}
+	after, err := busyTime()
+	if err != nil {
+		return t, err
+	}
+	t.Machine = after - before
 	if t.Messages == 0 {
 		return t, fmt.Errorf("no message came back within a turn: make it longer")
 	}

@@ -74,6 +74,9 @@ func watchOf(sink trace.Sink) watch {
 	return watchFirst
 }
 
+// Begin implements engine.Worker.
+func (w *worker) Begin() error { return nil }
+
 // Run implements engine.Worker.
 func (w *worker) Run() { w.Loop.Run(w) }
 

@@ -13,6 +13,7 @@ import (
 	"yodel/engine"
 	"yodel/engine/epoll"
 	"yodel/engine/goroutine"
+	"yodel/engine/kernel"
 	"yodel/engine/uring"
 	"yodel/service/small"
 	"yodel/sock"
@@ -42,6 +43,8 @@ func newEngine(name string, loops int) (engine.Engine, error) {
 		return epoll.New(small.Echo{}, cfg, &epoll.Options{Loops: loops})
 	case "uring":
 		return uring.New(small.Echo{}, cfg, &uring.Options{Loops: loops})
+	case "kernel":
+		return kernel.New(small.Echo{}, cfg, &kernel.Options{Loops: loops})
 	case "goroutine":
 		return goroutine.New(small.Echo{}, cfg)
 	}
