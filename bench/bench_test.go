@@ -31,11 +31,11 @@ func TestRatiosAreOfPairs(t *testing.T) {
 	t.Parallel()
 	r := &result{names: [2]string{"reference", "mine"}}
 	for i, slow := range []int{1, 10, 2} {
-		r.turns[0] = append(r.turns[0], turn{Messages: 1000, Wall: 1e6, CPU: 2e6 * slow, P50: 1, P99: float64(i + 1), P999: 1})
-		r.turns[1] = append(r.turns[1], turn{Messages: 1000, Wall: 1e6, CPU: 1e6 * slow, P50: 1, P99: float64(i + 1), P999: 1, Client: 1e6, Waited: 1e5})
+		r.turns[0] = append(r.turns[0], turn{Messages: 1000, Wall: 1e6, CPU: 2e6 * slow, Machine: 10e6 * slow, P50: 1, P99: float64(i + 1), P999: 1})
+		r.turns[1] = append(r.turns[1], turn{Messages: 1000, Wall: 1e6, CPU: 1e6 * slow, Machine: 5e6 * slow, P50: 1, P99: float64(i + 1), P999: 1, Client: 1e6, Waited: 1e5})
 	}
 	r.resident = [2]int{1 << 20, 3 << 20}
-	want := "| mine | 2.00 ×0.50 | **2.00** (2.00–2.00) | 1000000 ×1.00 | 1 ×1.00 | 2 ×1.00 | 1 ×1.00 | 3.0 ×3.00 | client busy |\n"
+	want := "| mine | 2.00 ×0.50 | **2.00** (2.00–2.00) | 10.0 ×0.50 | 1000000 ×1.00 | 1 ×1.00 | 2 ×1.00 | 1 ×1.00 | 3.0 ×3.00 | client busy |\n"
 	if got := r.row(); got != want {
 		t.Errorf("got  %swant %s", got, want)
 	}
