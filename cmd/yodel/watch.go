@@ -326,6 +326,15 @@ func untilDone(ctx context.Context, r io.Reader) io.Reader {
 // record returns what writes the capture file that was asked for; nil if none was. The
 // comment is for the whole file.
 func (w *watching) record(comment string) (watch.View, error) {
+	p, err := w.captureFile(comment)
+	if p == nil || err != nil {
+		return nil, err
+	}
+	return watch.NewRecorder(p), nil
+}
+
+// captureFile opens the capture file that was asked for; nil if none was.
+func (w *watching) captureFile(comment string) (*pcap.Writer, error) {
 	if w.write == "" {
 		return nil, nil
 	}
@@ -346,7 +355,7 @@ func (w *watching) record(comment string) (watch.View, error) {
 		}
 		return p.Flush()
 	})
-	return watch.NewRecorder(p), nil
+	return p, nil
 }
 
 // page returns what writes the page that was asked for; nil if none was.

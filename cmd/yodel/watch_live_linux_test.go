@@ -245,7 +245,7 @@ func TestWatchWrite(t *testing.T) {
 // Two users of one network take turns with the same ports. Of one all is in the file, of
 // the other nothing, anywhere. For more rounds:
 //
-//	go test -run TestWatchTwoUsers -watch.rounds=1000 ./cmd/yodel
+//	go test -run TestWatchTwoUsers ./cmd/yodel -watch.rounds=1000
 func TestWatchTwoUsers(t *testing.T) {
 	t.Parallel()
 	a, _ := netns.Two(t)

@@ -42,6 +42,9 @@ func (w *watching) live(ctx context.Context) (err error) {
 	if err := l.open(); err != nil {
 		return err
 	}
+	if l.isWriteOnly() {
+		return l.writeOnly(ctx)
+	}
 	views, err := l.views()
 	if err != nil {
 		return err

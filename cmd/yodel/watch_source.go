@@ -46,17 +46,14 @@ type liveSource struct {
 	number     int64
 }
 
-// newLiveSource begins to read c, which may be nil. close must be called.
+// newLiveSource returns a source of the packets of c, which may be nil. close must be
+// called.
 func newLiveSource(c *capture.Capture) *liveSource {
-	l := &liveSource{
+	return &liveSource{
 		capture: c, batches: make(chan []capture.Packet), taken: make(chan struct{}, 1),
 		ended: make(chan error, 1), closed: make(chan struct{}), stopped: make(chan struct{}),
 		clock: time.NewTicker(tickTime), interfaces: map[int]*pcap.Interface{},
 	}
-	if c != nil {
-		go l.read()
-	}
-	return l
 }
 
 // read hands over what comes, one batch after the other has been used.
@@ -103,6 +100,9 @@ func (l *liveSource) more() error {
 	}
 	if !l.began { // whoever looks on need not wait
 		l.began = true
+		if l.capture != nil {
+			go l.read()
+		}
 		return l.ticked(time.Now())
 	}
 	select { // the clock first: there may be packets all the time
