@@ -44,12 +44,12 @@ func judge(r *Report) Verdict {
 		v.client(r, fmt.Sprintf("%d connections found no free descriptor here: raise the limit (ulimit -n)", r.Errors[NoFile]))
 	case r.Latency.TotalCount() == 0:
 		v.Limit, v.Text = LimitUnknown, "cannot tell: nothing was answered"
-	case r.Testimony.Busy >= saturated && !r.waits():
-		v.client(r, fmt.Sprintf("its busiest event loop was at work %.0f %% of the time", 100*r.Testimony.Busy))
-	case r.starvation() > hungry:
-		v.client(r, fmt.Sprintf("its threads were ready to run and waited for a processor %.0f %% of the time: other programs, perhaps the server, have it", 100*r.starvation()))
-	case r.Open() && r.lateness() > tolerable && !r.keptRate():
+	case r.Open() && r.lateness() > tolerable:
 		v.client(r, fmt.Sprintf("it was itself more than %v late with 1 %% of the messages", Round(r.lateness())))
+	case !r.Open() && r.Testimony.Busy >= saturated:
+		v.client(r, fmt.Sprintf("its busiest event loop was at work %.0f %% of the time", 100*r.Testimony.Busy))
+	case !r.Open() && r.starvation() > hungry:
+		v.client(r, "it did not get the processor whenever it could have used it")
 	case r.overTheWay():
 		v.Limit, v.Text = LimitNetwork, "network: most of the time is the way's"
 	default:
@@ -64,9 +64,6 @@ func (v *Verdict) client(r *Report, why string) {
 	v.Text = fmt.Sprintf("client was the limit above %.0f/s", r.Rate())
 	v.Reasons = append(v.Reasons, why)
 }
-
-// waits reports whether an open loop was at work so much and kept its rate all the same.
-func (r *Report) waits() bool { return r.Open() && r.keptRate() && r.lateness() <= tolerable }
 
 // starvation is the part of the time that threads have waited for a processor.
 func (r *Report) starvation() float64 {
@@ -109,7 +106,7 @@ func (v *Verdict) notes(r *Report) {
 	add(r.Drops > 0, "%d datagrams came and found this socket's buffer full: they are counted as lost", r.Drops)
 	add(v.Limit == LimitNetwork && r.MinRTT > 0, "the shortest round trip that the kernel knows is %v", r.MinRTT)
 	add(r.Unsent > 0, "%d messages were due and not sent: every connection was waiting for an answer", r.Unsent)
-	add(r.Open() && r.lateness() > tolerable, "the tool was more than %v late with 1 %% of the messages", Round(r.lateness()))
+	add(r.starvation() > hungry, "its threads were ready to run and waited for a processor %.0f %% of the time: other programs, perhaps the server, have it", 100*r.starvation())
 	add(r.LongestPause > longPause, "the tool's garbage collector has stopped it for %v", r.LongestPause)
 	add(r.Plan.NoVerify, "the answers were not compared")
 	add(r.Stopped, "the run was ended early")
