@@ -117,3 +117,17 @@ func BenchmarkAgainstC(b *testing.B) {
 	b.ReportMetric(its, "c-echoes/cpu-s")
 	b.ReportMetric(mine/its, "of-c")
 }
+
+// BenchmarkLateness is 20,000 messages a second for two seconds: how late the tool is
+// with them, while nothing else runs: go test -run=- -bench=Lateness -benchtime=5x ./load
+func BenchmarkLateness(b *testing.B) {
+	at, _ := plainServer(b)
+	for b.Loop() {
+		r, err := Run(b.Context(), Plan{Target: at, Conns: 100, Pace: Constant(20000), Duration: 2 * time.Second, Threads: 1})
+		if err != nil || r.Verified != 40000 {
+			b.Fatal(err, r.Counts, r.FirstError())
+		}
+		b.ReportMetric(float64(r.Lateness.ValueAtQuantile(50))/1e3, "p50-µs-late")
+		b.ReportMetric(float64(r.Lateness.ValueAtQuantile(99))/1e3, "p99-µs-late")
+	}
+}

@@ -78,8 +78,12 @@ type group struct {
 
 func (w *worker) counts() *worker { return w }
 
-// busyness is how much of its time a loop had nothing to do.
-type busyness struct{ idle, told int64 }
+// busyness is how much of its time a loop had nothing to do, and wanted a processor and
+// had none.
+type busyness struct {
+	idle, told int64
+	starved    time.Duration
+}
 
 // take returns what g has counted, and has it count into another one. The caller gives
 // it back, empty, as spare.

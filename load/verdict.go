@@ -46,7 +46,7 @@ func judge(r *Report) Verdict {
 		v.Limit, v.Text = LimitUnknown, "cannot tell: nothing was answered"
 	case r.Open() && r.lateness() > tolerable:
 		v.client(r, fmt.Sprintf("it was itself more than %v late with 1 %% of the messages", Round(r.lateness())))
-	case !r.Open() && r.Testimony.Busy >= saturated:
+	case r.Testimony.Busy >= saturated:
 		v.client(r, fmt.Sprintf("its busiest event loop was at work %.0f %% of the time", 100*r.Testimony.Busy))
 	case !r.Open() && r.starvation() > hungry:
 		v.client(r, "it did not get the processor whenever it could have used it")
@@ -65,12 +65,12 @@ func (v *Verdict) client(r *Report, why string) {
 	v.Reasons = append(v.Reasons, why)
 }
 
-// starvation is the part of the time that threads have waited for a processor.
+// starvation is the part of the time that an event loop has waited for a processor.
 func (r *Report) starvation() float64 {
 	if r.Starved < 0 || r.Elapsed < aBlink {
 		return 0
 	}
-	return float64(r.Starved) / float64(r.Elapsed) / float64(max(r.Plan.Threads, 1))
+	return float64(r.Starved) / float64(r.Elapsed)
 }
 
 // lateness is how late the tool itself was with the worst hundredth.
@@ -106,7 +106,7 @@ func (v *Verdict) notes(r *Report) {
 	add(r.Drops > 0, "%d datagrams came and found this socket's buffer full: they are counted as lost", r.Drops)
 	add(v.Limit == LimitNetwork && r.MinRTT > 0, "the shortest round trip that the kernel knows is %v", r.MinRTT)
 	add(r.Unsent > 0, "%d messages were due and not sent: every connection was waiting for an answer", r.Unsent)
-	add(r.starvation() > hungry, "its threads were ready to run and waited for a processor %.0f %% of the time: other programs, perhaps the server, have it", 100*r.starvation())
+	add(r.starvation() > hungry, "its event loop was ready to run and waited for a processor %.0f %% of the time: other programs, perhaps the server, have it", 100*r.starvation())
 	add(r.LongestPause > longPause, "the tool's garbage collector has stopped it for %v", r.LongestPause)
 	add(r.Plan.NoVerify, "the answers were not compared")
 	add(r.Stopped, "the run was ended early")
