@@ -47,23 +47,46 @@ func TestStalledServerIsSeenAsItIs(t *testing.T) { // not beside others, which w
 	} {
 		var stalled atomic.Int64
 		at := int(tt.rate * (tt.length - tt.stop).Seconds() / 2)
-		r := mustRun(t, Plan{Target: serve(t, stalling(at, tt.stop, &stalled)), Pace: Constant(tt.rate), Duration: tt.length})
+		r := honest(t, func() *Report {
+			return mustRun(t, Plan{Target: serve(t, stalling(at, tt.stop, &stalled)), Pace: Constant(tt.rate), Duration: tt.length})
+		})
 		clean(t, r, int64(math.Round(tt.rate*tt.length.Seconds())))
 		n := float64(r.Service.TotalCount())
 		s := (r.Service.Mean()*n - float64(stalled.Load())) / (n - 1) / 1e9
 		for _, q := range []float64{90, 95, 99} {
-			want := float64(stalled.Load())/1e9 - (1-q/100)*tt.length.Seconds()*(1-tt.rate*s)
+			least, most := quantileOf(&stalled, q, tt.length, tt.rate, 0), quantileOf(&stalled, q, tt.length, tt.rate, 2*s)
 			got := r.Quantile(q).Seconds()
-			t.Logf("stop %v of %v at %.0f/s: p%v is %.4f s, arithmetic says %.4f s; service says %v",
-				tt.stop, tt.length, tt.rate, q, got, want, time.Duration(r.Service.ValueAtQuantile(q)))
-			if want > 0.05 && math.Abs(got-want) > 0.03*want+1/tt.rate {
-				t.Errorf("p%v is %.4f s, arithmetic says %.4f s", q, got, want)
+			t.Logf("stop %v of %v at %.0f/s: p%v is %.4f s, arithmetic says %.4f to %.4f s; service says %v",
+				tt.stop, tt.length, tt.rate, q, got, least, most, time.Duration(r.Service.ValueAtQuantile(q)))
+			if got < 0.97*least-1/tt.rate || got > 1.03*most+1/tt.rate {
+				t.Errorf("p%v is %.4f s, arithmetic says %.4f to %.4f s", q, got, least, most)
 			}
 		}
 		if service := time.Duration(r.Service.ValueAtQuantile(99)); service > r.Quantile(99)/5 {
 			t.Errorf("service time says %v at p99, which nobody who counts from the sending would see", service)
 		}
 	}
+}
+
+// honest makes runs until there is one of which the report does not say that the tool was
+// the limit: on a machine that others use too, that is said, and rightly.
+func honest(t *testing.T, run func() *Report) *Report {
+	t.Helper()
+	for range 10 {
+		r := run()
+		if r.Verdict.Limit != LimitClient {
+			return r
+		}
+		t.Logf("once more: %+v", r.Verdict)
+	}
+	t.Fatal("this machine has no processor to spare: nothing can be measured")
+	return nil
+}
+
+// quantileOf is the arithmetic: what a message costs the server, s, is not the same for
+// all, so it is done for none, and for twice the mean.
+func quantileOf(stalled *atomic.Int64, q float64, length time.Duration, rate, s float64) float64 {
+	return float64(stalled.Load())/1e9 - (1-q/100)*length.Seconds()*(1-rate*s)
 }
 
 // Messages come when they are due: so many, in that time, none before.
@@ -94,7 +117,7 @@ func TestVerdictOfRealRuns(t *testing.T) { // not beside others, which would tak
 			c.Write(buf[:k])
 		}
 	})
-	if r := mustRun(t, Plan{Target: slow, Conns: 4, Duration: 300 * time.Millisecond}); r.Verdict.Limit != LimitServer {
+	if r := honest(t, func() *Report { return mustRun(t, Plan{Target: slow, Conns: 4, Duration: 300 * time.Millisecond}) }); r.Verdict.Limit != LimitServer {
 		t.Errorf("a slow server: %+v, busy %.2f, starved %v", r.Verdict, r.Testimony.Busy, r.Starved)
 	}
 	busy := func() {
