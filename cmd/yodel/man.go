@@ -60,9 +60,10 @@ func manPage(c *cobra.Command) string {
 	if c.Example != "" {
 		fmt.Fprintf(&b, ".SH EXAMPLES\n.nf\n%s\n.fi\n", roff(c.Example))
 	}
-	if c.HasParent() && !c.HasAvailableSubCommands() {
+	if c.HasParent() {
 		fmt.Fprintf(&b, ".SH EXIT STATUS\n%s\n", roff(exitStatuses))
-	} else {
+	}
+	if c.HasAvailableSubCommands() {
 		manCommands(&b, c)
 	}
 	return b.String()
