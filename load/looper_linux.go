@@ -156,7 +156,7 @@ func (d *looper) begin() {
 	d.started = true
 	d.busy = busyness{told: d.run.now(), starved: -starved()}
 	if d.run.plan.Duration > 0 {
-		d.loop.Start(&d.halting, d.run.base.Add(time.Duration(d.run.until)+d.run.plan.Timeout))
+		d.loop.Start(&d.halting, d.run.base.Add(time.Duration(d.run.until)+d.run.plan.Drain))
 	}
 	for _, s := range d.sets {
 		for _, c := range s.conns {

@@ -156,7 +156,7 @@ func (d *talkers) pump() (next time.Duration, over bool) {
 			next = min(next, max(g.feed.next-time.Duration(r.now()-r.zero), 0))
 		}
 	}
-	if r.now()-int64(r.plan.Timeout) >= r.until && !d.stopped {
+	if r.now()-int64(r.plan.Drain) >= r.until && !d.stopped {
 		d.giveUp()
 		return 0, true
 	}

@@ -81,8 +81,9 @@ func (r *Report) lateness() time.Duration {
 	return time.Duration(r.Lateness.ValueAtQuantile(99))
 }
 
-// keptRate reports whether what was due was answered nearly as fast.
-func (r *Report) keptRate() bool {
+// KeptRate reports whether all but a hundredth of what was due was answered, and all of
+// it was sent.
+func (r *Report) KeptRate() bool {
 	return r.Unsent == 0 && float64(r.Answered()) >= kept*float64(r.Due-r.Unfinished)
 }
 

@@ -145,6 +145,7 @@ func (l *loading) search(ctx context.Context) error {
 	if err != nil {
 		return usageError{err}
 	}
+	l.plan.Drain = max(2*bound.Time(), 200*time.Millisecond) // what takes longer has missed it
 	s := load.Search{From: 1000}
 	if l.rate > 0 {
 		s.From = float64(l.rate)
