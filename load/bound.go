@@ -50,6 +50,14 @@ func ParseBound(s string) (Bound, error) {
 	return b, nil
 }
 
+// Time returns the limit of a time; 0 for what is none.
+func (b Bound) Time() time.Duration {
+	if !figures[b.Figure] {
+		return 0
+	}
+	return time.Duration(b.Limit)
+}
+
 // String returns what ParseBound reads.
 func (b Bound) String() string {
 	sign := ">"
@@ -167,10 +175,3 @@ func (s *Search) Tried(rate float64, kept bool) {
 // Found returns the highest rate that kept the condition, and the lowest that did not; 0
 // where there is none.
 func (s *Search) Found() (kept, missed float64) { return s.kept, s.missed }
-
-// KeptRate reports whether all but a hundredth of what was due was answered, all of it in
-// hardly more time than was planned, and the tool was not the limit.
-func (r *Report) KeptRate() bool {
-	inTime := r.Plan.Duration <= 0 || float64(r.Elapsed) <= float64(r.Plan.Duration)*1.05+float64(50*time.Millisecond)
-	return r.keptRate() && inTime
-}

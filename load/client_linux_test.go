@@ -96,9 +96,9 @@ func (c *plainClient) round(t testing.TB) float64 {
 // BenchmarkAgainstC has this package and the plain C client take turns at the same
 // server: 100 connections, 64 bytes, every byte compared. It reports verified echoes per
 // second of the client's own processor time, and the ratio of the two medians. Nothing
-// else should run: go test -run=- -bench=AgainstC -benchtime=20x ./load
+// else should run: go test -run=- -bench=AgainstC -benchtime=10x ./load
 func BenchmarkAgainstC(b *testing.B) {
-	const round = 250 * time.Millisecond
+	const round = time.Second
 	at, pid := plainServer(b)
 	c := startPlainClient(b, at, pid, round)
 	var ours, theirs []float64
@@ -116,4 +116,18 @@ func BenchmarkAgainstC(b *testing.B) {
 	b.ReportMetric(mine, "echoes/cpu-s")
 	b.ReportMetric(its, "c-echoes/cpu-s")
 	b.ReportMetric(mine/its, "of-c")
+}
+
+// BenchmarkLateness is 20,000 messages a second for two seconds: how late the tool is
+// with them, while nothing else runs: go test -run=- -bench=Lateness -benchtime=5x ./load
+func BenchmarkLateness(b *testing.B) {
+	at, _ := plainServer(b)
+	for b.Loop() {
+		r, err := Run(b.Context(), Plan{Target: at, Conns: 100, Pace: Constant(20000), Duration: 2 * time.Second, Threads: 1})
+		if err != nil || r.Verified != 40000 {
+			b.Fatal(err, r.Counts, r.FirstError())
+		}
+		b.ReportMetric(float64(r.Lateness.ValueAtQuantile(50))/1e3, "p50-µs-late")
+		b.ReportMetric(float64(r.Lateness.ValueAtQuantile(99))/1e3, "p99-µs-late")
+	}
 }

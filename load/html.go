@@ -62,8 +62,13 @@ type NamedHistogram struct {
 func (r *Report) Histograms() []NamedHistogram {
 	var all []NamedHistogram
 	for _, h := range []NamedHistogram{
-		{"latency", r.Latency}, {"service", r.Service}, {"lateness", r.Lateness},
-		{"name", r.Name}, {"connect", r.Connect}, {"tls", r.TLS}, {"first byte", r.FirstByte},
+		{"latency", r.Latency},
+		{"service", r.Service},
+		{"lateness", r.Lateness},
+		{"name", r.Name},
+		{"connect", r.Connect},
+		{"tls", r.TLS},
+		{"first byte", r.FirstByte},
 	} {
 		if h.TotalCount() > 0 {
 			all = append(all, h)
@@ -78,8 +83,11 @@ func facts(r *Report) [][2]string {
 	all := [][2]string{
 		{"rate", fmt.Sprintf("%.0f/s", r.Rate())},
 		{"time", Round(r.Elapsed).String()},
-		{"sent", fmt.Sprint(r.Sent)}, {"verified", fmt.Sprint(r.Verified)},
-		{"corrupt", fmt.Sprint(r.Corrupt)}, {"lost", fmt.Sprint(r.Lost)}, {"not sent", fmt.Sprint(r.Unsent)},
+		{"sent", fmt.Sprint(r.Sent)},
+		{"verified", fmt.Sprint(r.Verified)},
+		{"corrupt", fmt.Sprint(r.Corrupt)},
+		{"lost", fmt.Sprint(r.Lost)},
+		{"not sent", fmt.Sprint(r.Unsent)},
 		{"bytes a second", fmt.Sprintf("%.3g out, %.3g in", out, in)},
 	}
 	for _, c := range r.Classes() {

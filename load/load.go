@@ -81,6 +81,10 @@ type Plan struct {
 	// which one is lost, 1 s.
 	Timeout time.Duration
 
+	// Drain is for how long after Duration messages that were due before are still sent,
+	// and waited for. If zero, Timeout.
+	Drain time.Duration
+
 	// Threads is how many event loops there are. If zero, one for each processor, and
 	// at most one for every 32 connections.
 	Threads int
@@ -129,6 +133,7 @@ func (p *Plan) complete() error {
 		return err
 	}
 	setDefault(&p.Timeout, 10*time.Second)
+	setDefault(&p.Drain, p.Timeout)
 	return p.check()
 }
 
@@ -168,7 +173,7 @@ func (p *Plan) check() error {
 		return fmt.Errorf("messages of %d bytes: from 1 to %d are possible", p.Size, maxSize)
 	case p.Threads < 0 || p.Threads > maxThreads:
 		return fmt.Errorf("%d threads: from 1 to %d are possible", p.Threads, maxThreads)
-	case p.Count < 0 || p.Duration < 0 || p.Timeout < 0 || p.Ramp < 0:
+	case p.Count < 0 || p.Duration < 0 || p.Timeout < 0 || p.Ramp < 0 || p.Drain < 0:
 		return errors.New("a count, a duration, a ramp and a time-out can't be negative")
 	case p.Count == 0 && p.Duration == 0:
 		return errors.New("neither a count nor a duration is set: the run would not end")

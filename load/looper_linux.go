@@ -4,6 +4,7 @@ import (
 	"io"
 	"math"
 	"os"
+	"runtime"
 	"syscall"
 	"time"
 	"unsafe"
@@ -109,6 +110,8 @@ func (d *looper) open() {
 	})
 	go func() {
 		defer d.run.running.Done()
+		runtime.LockOSThread() // of a thread of its own it can be told how long it has waited for a processor
+		defer runtime.UnlockOSThread()
 		d.loop.RunApart(d)
 		if d.clock >= 0 {
 			loop.Close(d.clock)
@@ -151,9 +154,9 @@ func (d *looper) begin() {
 	d.lock()
 	defer d.unlock()
 	d.started = true
-	d.busy.idle, d.busy.told = 0, d.run.now()
+	d.busy = busyness{told: d.run.now(), starved: -starved()}
 	if d.run.plan.Duration > 0 {
-		d.loop.Start(&d.halting, d.run.base.Add(time.Duration(d.run.until)+d.run.plan.Timeout))
+		d.loop.Start(&d.halting, d.run.base.Add(time.Duration(d.run.until)+d.run.plan.Drain))
 	}
 	for _, s := range d.sets {
 		for _, c := range s.conns {
@@ -219,6 +222,9 @@ func (d *looper) close(left func(t *tally, flying int64)) {
 		return
 	}
 	d.finished = true
+	if d.started {
+		d.busy.starved += starved()
+	}
 	for _, c := range d.conns {
 		if n := c.flying(); n > 0 {
 			left(c.set.tally, n)

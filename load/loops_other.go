@@ -2,14 +2,8 @@
 
 package load
 
-import (
-	"errors"
-	"time"
-)
+import "errors"
 
 const haveLoops = false
 
 func newLooper(*worker) (driver, error) { return nil, errors.ErrUnsupported }
-
-// starved is not known here.
-func starved() time.Duration { return -1 }

@@ -49,20 +49,18 @@ func (r *run) report(ctx context.Context, before observed) *Report {
 		last = r.now()
 	}
 	for _, t := range r.sums.targets {
-		if n := t.Name.TotalCount(); n > 0 {
-			all.Name.Merge(t.Name)
-		}
+		merge(&all.Name, t.Name)
 	}
 	rep := &Report{
 		Plan: r.plan, Began: r.base.Add(time.Duration(r.zero)), Elapsed: time.Duration(last - r.zero),
 		Stopped: ctx.Err() != nil,
-		Counts:  all.Counts, Times: all.Times, Errors: all.errors, Examples: all.first,
+		Counts:  all.Counts, Times: all.Times.filled(), Errors: all.errors, Examples: all.first,
 		Slowest: slowestOf(all.slow), Series: r.series.points,
 	}
 	rep.Plan.Threads = len(r.drivers)
 	if len(r.targets) > 1 {
 		for i, t := range r.sums.targets {
-			rep.Targets = append(rep.Targets, TargetReport{Target: r.targets[i].Target, Counts: t.Counts, Errors: t.errors, Latency: t.Latency})
+			rep.Targets = append(rep.Targets, TargetReport{Target: r.targets[i].Target, Counts: t.Counts, Errors: t.errors, Latency: t.Times.filled().Latency})
 		}
 	}
 	rep.Testimony = r.testimony(before, rep.Elapsed)
@@ -173,6 +171,9 @@ func (r *Report) Percentile(h *hdrhistogram.Histogram, q float64) Figure {
 		return Figure{Withheld: fmt.Sprintf("%d of %d messages were never answered: p%s is one of them", r.unanswered(), n+r.unanswered(), digits(q))}
 	case q < 100 && float64(n)*(1-q/100) < fewest-1e-6*fewest:
 		return Figure{Withheld: fmt.Sprintf("not enough samples for p%s: %d, and %.0f are needed", digits(q), n, math.Ceil(fewest/(1-q/100)-1e-6))}
+	}
+	if h == r.Latency && r.Open() && r.Testimony.Busy >= saturated {
+		return Figure{Withheld: fmt.Sprintf("the tool was at work %.0f %% of the time: p%s would be its own figure", 100*r.Testimony.Busy, digits(q))}
 	}
 	if late, ok := r.late(h, q); ok && late*2 > value {
 		return Figure{Withheld: fmt.Sprintf("the tool itself was up to %v late at p%s: it would be its own figure", Round(late), digits(q))}

@@ -78,8 +78,12 @@ type group struct {
 
 func (w *worker) counts() *worker { return w }
 
-// busyness is how much of its time a loop had nothing to do.
-type busyness struct{ idle, told int64 }
+// busyness is how much of its time a loop had nothing to do, and wanted a processor and
+// had none.
+type busyness struct {
+	idle, told int64
+	starved    time.Duration
+}
 
 // take returns what g has counted, and has it count into another one. The caller gives
 // it back, empty, as spare.
@@ -133,7 +137,7 @@ func (r *run) resolve(ctx context.Context) error {
 			return err
 		}
 		to.took = time.Since(from)
-		record(r.sums.targets[i].Name, int64(to.took))
+		record(&r.sums.targets[i].Name, int64(to.took))
 		to.addr = netip.AddrPortFrom(addrs[0], t.Address.Port)
 		if len(addrs) > 1 {
 			r.choose(ctx, to)
@@ -346,7 +350,7 @@ type Progress struct {
 func (r *run) progress(now int64, recent *tally) *Progress {
 	p := &Progress{
 		Elapsed: time.Duration(max(now-r.zero, 0)), Counts: r.sums.all.Counts,
-		Errors: r.sums.all.errors, Recent: recent.Latency,
+		Errors: r.sums.all.errors, Recent: recent.Times.filled().Latency,
 	}
 	if n := len(r.series.points); n > 0 {
 		p.Rate = r.series.points[n-1].Rate
@@ -372,19 +376,13 @@ func (r *run) source(n int) netip.Addr {
 // nth returns address n of a network, which begins anew at its end. Where a network has
 // an address of its own, and one for all, they are left out.
 func nth(p netip.Prefix, n int) netip.Addr {
-	bits := p.Addr().BitLen() - p.Bits()
 	a := p.Masked().Addr()
-	if bits == 0 {
-		return a
+	bits := a.BitLen() - p.Bits()
+	room, first := uint64(1)<<min(bits, 62), uint64(0)
+	if bits > 1 {
+		room, first = room-2, 1
 	}
-	room := uint64(1)<<min(bits, 62) - 2
-	if room == 0 {
-		room, n = 2, n-1
-	}
-	offset := uint64(n)%room + 1
-	if bits == 1 {
-		offset = uint64(n+1) % 2
-	}
+	offset := first + uint64(n)%room
 	b := a.AsSlice()
 	for i := len(b) - 1; i >= 0 && offset > 0; i-- {
 		offset += uint64(b[i])

@@ -24,7 +24,10 @@ type series struct {
 	since  *tally // of those looks; nil: none
 }
 
-const mostPoints = 600
+const (
+	mostPoints = 600
+	shortPoint = int64(100 * time.Millisecond) // what is shorter has no rate to speak of
+)
 
 func (s *series) began(zero int64) { s.zero, s.from = zero, zero }
 
@@ -37,7 +40,7 @@ func (s *series) add(now int64, t *tally) {
 		s.since = newTally()
 	}
 	s.since.merge(t)
-	if s.looks++; s.looks < s.every {
+	if s.looks++; s.looks < s.every || now-s.from < shortPoint && len(s.points) > 0 {
 		return
 	}
 	s.points = append(s.points, s.point(now))
@@ -54,7 +57,7 @@ func (s *series) point(now int64) Point {
 	for _, n := range s.since.errors {
 		p.Errors += n
 	}
-	if h := s.since.Latency; h.TotalCount() > 0 {
+	if h := s.since.Latency; h != nil && h.TotalCount() > 0 {
 		p.P50, p.P99, p.Max = time.Duration(h.ValueAtQuantile(50)), time.Duration(h.ValueAtQuantile(99)), time.Duration(h.Max())
 	}
 	return p

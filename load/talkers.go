@@ -156,7 +156,7 @@ func (d *talkers) pump() (next time.Duration, over bool) {
 			next = min(next, max(g.feed.next-time.Duration(r.now()-r.zero), 0))
 		}
 	}
-	if r.now()-int64(r.plan.Timeout) >= r.until && !d.stopped {
+	if r.now()-int64(r.plan.Drain) >= r.until && !d.stopped {
 		d.giveUp()
 		return 0, true
 	}
@@ -199,7 +199,7 @@ func (d *talkers) pumpDue(g *group) {
 		if t == nil {
 			return
 		}
-		record(g.tally.Lateness, now-max(due, t.freeAt))
+		record(&g.tally.Lateness, now-max(due, t.freeAt))
 		t.begin(due, now)
 		g.feed.advance()
 	}
@@ -313,9 +313,9 @@ func (t *talker) dial() (*sock.Conn, error) {
 	if t.broken > 0 {
 		tally.Reconnects++
 	}
-	record(tally.Connect, int64(phases.Connect))
+	record(&tally.Connect, int64(phases.Connect))
 	if phases.TLS > 0 {
-		record(tally.TLS, int64(phases.TLS))
+		record(&tally.TLS, int64(phases.TLS))
 	}
 	return conn, nil
 }
@@ -431,7 +431,7 @@ func (t *talker) take(p []byte) error {
 	t.group.tally.BytesIn += int64(len(p))
 	if !t.spoke {
 		t.spoke = true
-		record(t.group.tally.FirstByte, now-t.opened)
+		record(&t.group.tally.FirstByte, now-t.opened)
 	}
 	t.present = now
 	right := t.lane.received(p, t.answered)

@@ -77,12 +77,20 @@ type Times struct {
 	Name, Connect, TLS, FirstByte *hdrhistogram.Histogram
 }
 
-func newTimes() Times {
-	return Times{newHistogram(), newHistogram(), newHistogram(), newHistogram(), newHistogram(), newHistogram(), newHistogram()}
+// all returns them in the order in which they are shown. A tally's are nil until there is
+// something in them, a report's are not.
+func (t *Times) all() []**hdrhistogram.Histogram {
+	return []**hdrhistogram.Histogram{&t.Latency, &t.Service, &t.Lateness, &t.Name, &t.Connect, &t.TLS, &t.FirstByte}
 }
 
-func (t *Times) all() []*hdrhistogram.Histogram {
-	return []*hdrhistogram.Histogram{t.Latency, t.Service, t.Lateness, t.Name, t.Connect, t.TLS, t.FirstByte}
+// filled returns t with empty histograms in place of those that are nil.
+func (t Times) filled() Times {
+	for _, h := range t.all() {
+		if *h == nil {
+			*h = newHistogram()
+		}
+	}
+	return t
 }
 
 // longest is the longest time that a histogram holds.
@@ -91,8 +99,25 @@ const longest = int64(time.Hour)
 // newHistogram holds times up to 1 h, in nanoseconds: of 1 µs too there are three digits.
 func newHistogram() *hdrhistogram.Histogram { return hdrhistogram.New(1, longest, 3) }
 
-// record keeps a time. One that is out of range is kept as the nearest that is not.
-func record(h *hdrhistogram.Histogram, ns int64) { h.RecordValue(min(max(ns, 1), longest)) }
+// record keeps a time, in a histogram that is made if there is none. One that is out of
+// range is kept as the nearest that is not.
+func record(h **hdrhistogram.Histogram, ns int64) {
+	if *h == nil {
+		*h = newHistogram()
+	}
+	(*h).RecordValue(min(max(ns, 1), longest))
+}
+
+// merge adds what is in from.
+func merge(h **hdrhistogram.Histogram, from *hdrhistogram.Histogram) {
+	if from == nil || from.TotalCount() == 0 {
+		return
+	}
+	if *h == nil {
+		*h = newHistogram()
+	}
+	(*h).Merge(from)
+}
 
 // A Slow is one of the messages that took longest.
 type Slow struct {
@@ -117,14 +142,14 @@ type tally struct {
 }
 
 func newTally() *tally {
-	return &tally{Times: newTimes(), errors: make(map[Class]int64), first: make(map[Class]error)}
+	return &tally{errors: make(map[Class]int64), first: make(map[Class]error)}
 }
 
 // reset makes t empty.
 func (t *tally) reset() {
 	for _, h := range t.all() {
-		if h.TotalCount() > 0 {
-			h.Reset()
+		if *h != nil && (*h).TotalCount() > 0 {
+			(*h).Reset()
 		}
 	}
 	clear(t.errors)
@@ -136,9 +161,7 @@ func (t *tally) reset() {
 func (t *tally) merge(o *tally) {
 	t.Counts.add(&o.Counts)
 	for i, h := range t.all() {
-		if from := o.all()[i]; from.TotalCount() > 0 {
-			h.Merge(from)
-		}
+		merge(h, *o.all()[i])
 	}
 	for c, n := range o.errors {
 		t.errors[c] += n
@@ -164,8 +187,8 @@ func (t *tally) answered(s slot, now int64, verified bool) (remarkable bool) {
 		t.Unverified++
 	}
 	latency := now - s.intended
-	record(t.Latency, latency)
-	record(t.Service, now-s.sent)
+	record(&t.Latency, latency)
+	record(&t.Service, now-s.sent)
 	t.last = now
 	return latency > t.floor
 }

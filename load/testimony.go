@@ -13,9 +13,8 @@ type Testimony struct {
 	// something to do; -1: there was none, or nothing was pushed.
 	Busy float64
 
-	// Starved is how long threads of this process were ready to run and got no
-	// processor, all together; CPU is how long they ran. Starved is -1 where the system
-	// does not tell.
+	// Starved is how long an event loop was ready to run and got no processor: the one
+	// for which it was longest; -1: there was none. CPU is how long this process ran.
 	Starved, CPU time.Duration
 
 	// Pauses is how often the garbage collector has stopped everything, Paused for how
@@ -52,9 +51,8 @@ func (k *kernelSums) add(retransmits int64, minRTT time.Duration, drops int64) {
 
 // observed is what the system knows at one moment of this process.
 type observed struct {
-	starved time.Duration // -1: not known
-	cpu     time.Duration
-	pauses  *metrics.Float64Histogram
+	cpu    time.Duration
+	pauses *metrics.Float64Histogram
 }
 
 const pausesMetric = "/sched/pauses/total/gc:seconds"
@@ -63,7 +61,7 @@ const pausesMetric = "/sched/pauses/total/gc:seconds"
 func witness() observed {
 	sample := []metrics.Sample{{Name: pausesMetric}}
 	metrics.Read(sample)
-	o := observed{starved: starved(), cpu: cpuTime()}
+	o := observed{cpu: cpuTime()}
 	if sample[0].Value.Kind() == metrics.KindFloat64Histogram {
 		o.pauses = sample[0].Value.Float64Histogram()
 	}
@@ -74,13 +72,11 @@ func witness() observed {
 func (r *run) testimony(before observed, elapsed time.Duration) Testimony {
 	after := witness()
 	t := Testimony{Busy: -1, Starved: -1, CPU: after.cpu - before.cpu}
-	if before.starved >= 0 && after.starved >= before.starved {
-		t.Starved = after.starved - before.starved
-	}
 	t.Pauses, t.Paused, t.LongestPause = pausesBetween(before.pauses, after.pauses)
 	for _, d := range r.drivers {
 		if b := &d.counts().busy; b.told > 0 && elapsed > 0 {
 			t.Busy = max(t.Busy, min(max(1-float64(b.idle)/float64(elapsed), 0), 1))
+			t.Starved = max(t.Starved, b.starved)
 		}
 	}
 	r.kernel.mu.Lock()

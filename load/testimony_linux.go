@@ -3,7 +3,6 @@ package load
 import (
 	"bytes"
 	"os"
-	"path/filepath"
 	"strconv"
 	"time"
 )
@@ -19,28 +18,20 @@ func (k *kernelSums) look(fd int, datagrams bool) {
 	}
 }
 
-// starved returns how long threads of this process have waited for a processor, as far
-// as they still exist: proc_pid_schedstat(5); -1 if the kernel does not say.
+// starved returns how long the calling thread has waited for a processor:
+// proc_pid_schedstat(5); 0 if the kernel does not say.
 func starved() time.Duration {
-	files, _ := filepath.Glob("/proc/self/task/*/schedstat")
-	if len(files) == 0 {
-		return -1
+	text, err := os.ReadFile("/proc/thread-self/schedstat")
+	if err != nil {
+		return 0
 	}
-	var sum int64
-	for _, name := range files {
-		text, err := os.ReadFile(name)
-		if err != nil {
-			continue // the thread has gone
-		}
-		fields := bytes.Fields(text)
-		if len(fields) != 3 {
-			return -1
-		}
-		ns, err := strconv.ParseInt(string(fields[1]), 10, 64)
-		if err != nil {
-			return -1
-		}
-		sum += ns
+	fields := bytes.Fields(text)
+	if len(fields) != 3 {
+		return 0
 	}
-	return time.Duration(sum)
+	ns, err := strconv.ParseInt(string(fields[1]), 10, 64)
+	if err != nil {
+		return 0
+	}
+	return time.Duration(ns)
 }

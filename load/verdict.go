@@ -44,12 +44,12 @@ func judge(r *Report) Verdict {
 		v.client(r, fmt.Sprintf("%d connections found no free descriptor here: raise the limit (ulimit -n)", r.Errors[NoFile]))
 	case r.Latency.TotalCount() == 0:
 		v.Limit, v.Text = LimitUnknown, "cannot tell: nothing was answered"
-	case r.Testimony.Busy >= saturated && !r.waits():
-		v.client(r, fmt.Sprintf("its busiest event loop was at work %.0f %% of the time", 100*r.Testimony.Busy))
-	case r.starvation() > hungry:
-		v.client(r, fmt.Sprintf("its threads were ready to run and waited for a processor %.0f %% of the time: other programs, perhaps the server, have it", 100*r.starvation()))
-	case r.Open() && r.lateness() > tolerable && !r.keptRate():
+	case r.Open() && r.lateness() > tolerable:
 		v.client(r, fmt.Sprintf("it was itself more than %v late with 1 %% of the messages", Round(r.lateness())))
+	case r.Testimony.Busy >= saturated:
+		v.client(r, fmt.Sprintf("its busiest event loop was at work %.0f %% of the time", 100*r.Testimony.Busy))
+	case !r.Open() && r.starvation() > hungry:
+		v.client(r, "it did not get the processor whenever it could have used it")
 	case r.overTheWay():
 		v.Limit, v.Text = LimitNetwork, "network: most of the time is the way's"
 	default:
@@ -65,15 +65,12 @@ func (v *Verdict) client(r *Report, why string) {
 	v.Reasons = append(v.Reasons, why)
 }
 
-// waits reports whether an open loop was at work so much and kept its rate all the same.
-func (r *Report) waits() bool { return r.Open() && r.keptRate() && r.lateness() <= tolerable }
-
-// starvation is the part of the time that threads have waited for a processor.
+// starvation is the part of the time that an event loop has waited for a processor.
 func (r *Report) starvation() float64 {
 	if r.Starved < 0 || r.Elapsed < aBlink {
 		return 0
 	}
-	return float64(r.Starved) / float64(r.Elapsed) / float64(max(r.Plan.Threads, 1))
+	return float64(r.Starved) / float64(r.Elapsed)
 }
 
 // lateness is how late the tool itself was with the worst hundredth.
@@ -84,8 +81,9 @@ func (r *Report) lateness() time.Duration {
 	return time.Duration(r.Lateness.ValueAtQuantile(99))
 }
 
-// keptRate reports whether what was due was answered nearly as fast.
-func (r *Report) keptRate() bool {
+// KeptRate reports whether all but a hundredth of what was due was answered, and all of
+// it was sent.
+func (r *Report) KeptRate() bool {
 	return r.Unsent == 0 && float64(r.Answered()) >= kept*float64(r.Due-r.Unfinished)
 }
 
@@ -109,7 +107,7 @@ func (v *Verdict) notes(r *Report) {
 	add(r.Drops > 0, "%d datagrams came and found this socket's buffer full: they are counted as lost", r.Drops)
 	add(v.Limit == LimitNetwork && r.MinRTT > 0, "the shortest round trip that the kernel knows is %v", r.MinRTT)
 	add(r.Unsent > 0, "%d messages were due and not sent: every connection was waiting for an answer", r.Unsent)
-	add(r.Open() && r.lateness() > tolerable, "the tool was more than %v late with 1 %% of the messages", Round(r.lateness()))
+	add(r.starvation() > hungry, "its event loop was ready to run and waited for a processor %.0f %% of the time: other programs, perhaps the server, have it", 100*r.starvation())
 	add(r.LongestPause > longPause, "the tool's garbage collector has stopped it for %v", r.LongestPause)
 	add(r.Plan.NoVerify, "the answers were not compared")
 	add(r.Stopped, "the run was ended early")

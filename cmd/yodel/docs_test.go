@@ -18,6 +18,7 @@ import (
 	"testing"
 
 	"yodel/engine"
+	"yodel/load"
 	"yodel/sock"
 )
 
@@ -72,6 +73,11 @@ func (s schema) add(typ, cell string) {
 
 // has reports whether a line of typ in section may have field.
 func (s schema) has(section, typ, field string) bool {
+	for i, b := range field {
+		if b == '.' && s[section+"/"+typ][field[:i]+".*"] { // its names are data
+			return true
+		}
+	}
 	return s["/*"][field] || s[section+"/*"][field] || s[section+"/"+typ][field]
 }
 
@@ -143,7 +149,6 @@ func TestJSONIsDocumented(t *testing.T) {
 	} {
 		called.WriteString(runYodel(t, "hello\n", append([]string{"call", "--json"}, args...)...).out)
 	}
-	srv.stop(t)
 	want := func(section string, got map[string]bool, types ...string) {
 		t.Helper()
 		for _, typ := range types {
@@ -152,6 +157,9 @@ func TestJSONIsDocumented(t *testing.T) {
 			}
 		}
 	}
+	loads := s.check(t, loadLines(t, srv, dir), "load")
+	srv.stop(t)
+	want("load", loads, "progress", "report", "try", "difference")
 	want("serve", s.check(t, srv.out.String(), "serve", "Traces"), "listening", "accept", "refuse", "close", "note")
 	want("call", s.check(t, called.String(), "call"),
 		"connecting", "failed", "connected", "sent", "received", "shutdown", "eof", "closed", "verified")
@@ -162,6 +170,29 @@ func TestJSONIsDocumented(t *testing.T) {
 	want("check-config", s.check(t, runYodel(t, "", "serve", "--check-config", "--json", "echo@tls://:7", "echo@unix:/x").out, "serve"), "would-listen")
 	want("client", s.check(t, readFile(t, clientTrace), "Traces"), "trace", "resolve", "socket", "connect",
 		"read", "write", "shutdown", "eof", "close")
+}
+
+// loadLines are those of several commands: what is right, what is wrong, what is refused,
+// a search, a comparison.
+func loadLines(t *testing.T, srv *running, dir string) string {
+	t.Helper()
+	var lines strings.Builder
+	for _, args := range [][]string{
+		{srv.address(3), srv.address(0), "--upper", "--conns=3", "--count=30"},
+		{srv.address(3), "--rate=500", "--duration=1200ms"},
+		{srv.address(1), "--insecure", "--count=20"},
+		{srv.address(2), "--count=20"},
+		{"127.0.0.1:" + refusedPort(t)},
+		{srv.address(3), "--search=p50<300ms", "--rate=1k", "--duration=100ms"},
+	} {
+		lines.WriteString(runYodel(t, "", append([]string{"load", "--json"}, args...)...).out)
+	}
+	report := filepath.Join(dir, "report")
+	if err := os.WriteFile(report, []byte(runYodel(t, "", "load", "--json", srv.address(3), "--count=2000").out), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	lines.WriteString(runYodel(t, "", "load", "compare", "--json", report, report).out)
+	return lines.String()
 }
 
 func readFile(t *testing.T, path string) string {
@@ -188,6 +219,15 @@ func TestJSONDocumentIsComplete(t *testing.T) {
 	same("listening", fieldNames(s, "serve/listening"), tags(reflect.TypeFor[listening](), ""))
 	same("engine", fieldNames(s, "engines/engine"), tags(reflect.TypeFor[engineLine](), ""))
 	same("name", fieldNames(s, "name/name"), tags(reflect.TypeFor[answer](), ""))
+	same("report", withoutData(fieldNames(s, "load/report")), withoutData(tags(reflect.TypeFor[load.Document](), "")))
+	same("progress", withoutData(fieldNames(s, "load/progress")), withoutData(tags(reflect.TypeFor[progressJSON](), "")))
+	same("try", fieldNames(s, "load/try"), tags(reflect.TypeFor[tryJSON](), ""))
+	same("difference", fieldNames(s, "load/difference"), tags(reflect.TypeFor[differenceJSON](), ""))
+	for _, class := range constants(t, "../../load/fault.go", "Class") {
+		if !strings.Contains(text, "\n| `"+class+"` | ") {
+			t.Errorf("docs/json.md does not tell of the class of errors %s", class)
+		}
+	}
 	same("types of traces", typesOf(s, "Traces"), constants(t, "../../trace/trace.go", "Op"))
 	same("types of call", typesOf(s, "call"), constants(t, "../../call/event.go", "EventType"))
 	var ofCall []string
@@ -202,6 +242,11 @@ func TestJSONDocumentIsComplete(t *testing.T) {
 			t.Errorf("docs/json.md does not tell why a connection may end: %s", r)
 		}
 	}
+}
+
+// withoutData leaves out what stands for names that are data.
+func withoutData(names []string) []string {
+	return slices.DeleteFunc(names, func(name string) bool { return strings.HasSuffix(name, ".*") })
 }
 
 // fieldNames returns the fields of a type, type and time included.

@@ -31,8 +31,10 @@ func setHelp(root *cobra.Command) {
 		show(cmd, args)
 		hideAdvanced(cmd, false)
 	})
-	for _, c := range append(root.Commands(), root) {
-		helpAll(c)
+	for _, c := range withParts(root) {
+		if c.RunE != nil {
+			helpAll(c)
+		}
 	}
 }
 

@@ -75,6 +75,7 @@ const welcome = `yodel: see one connection from both ends.
   yodel demo                          all of it in a few seconds
   yodel serve                         servers to talk to: upper and echo
   yodel call localhost 15213          a client to talk with: type a line, see it come back
+  yodel load localhost:10007          verified traffic, measured honestly
   yodel name localhost                hosts as sets of addresses, ports as services
   yodel --help                        all commands
 `
@@ -98,7 +99,7 @@ func newRoot(io std) *cobra.Command {
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{err} })
 	root.PersistentFlags().Bool("help-all", false, "show all flags")
 	root.AddCommand(
-		newServe(io), newCall(io), newName(io), newEngines(io), newWatch(io), newStory(io), newDemo(io), newVersion(io), newMan(io),
+		newServe(io), newCall(io), newLoad(io), newName(io), newEngines(io), newWatch(io), newStory(io), newDemo(io), newVersion(io), newMan(io),
 	)
 	strictHelp(root)
 	setHelp(root)

@@ -24,8 +24,8 @@ func newMan(io std) *cobra.Command {
 
 // writeManPages writes one page for each visible command.
 func writeManPages(root *cobra.Command, dir string) error {
-	for _, c := range append([]*cobra.Command{root}, root.Commands()...) {
-		if c.Hidden || c.Name() == "help" || c.Name() == "completion" {
+	for _, c := range withParts(root) {
+		if c.Hidden || c.Name() == "help" || strings.HasPrefix(c.CommandPath(), "yodel completion") {
 			continue
 		}
 		if err := os.WriteFile(filepath.Join(dir, manName(c)+".1"), []byte(manPage(c)), 0o644); err != nil {
@@ -33,6 +33,15 @@ func writeManPages(root *cobra.Command, dir string) error {
 		}
 	}
 	return nil
+}
+
+// withParts returns c, its commands and theirs.
+func withParts(c *cobra.Command) []*cobra.Command {
+	all := []*cobra.Command{c}
+	for _, part := range c.Commands() {
+		all = append(all, withParts(part)...)
+	}
+	return all
 }
 
 func manName(c *cobra.Command) string { return strings.ReplaceAll(c.CommandPath(), " ", "-") }
@@ -53,7 +62,8 @@ func manPage(c *cobra.Command) string {
 	}
 	if c.HasParent() {
 		fmt.Fprintf(&b, ".SH EXIT STATUS\n%s\n", roff(exitStatuses))
-	} else {
+	}
+	if c.HasAvailableSubCommands() {
 		manCommands(&b, c)
 	}
 	return b.String()

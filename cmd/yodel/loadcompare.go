@@ -1,0 +1,211 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"strconv"
+	"text/tabwriter"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"yodel/call"
+	"yodel/load"
+)
+
+func quantileText(q float64) string { return strconv.FormatFloat(q, 'f', -1, 64) }
+
+// newCompare is the command yodel load compare.
+func newCompare(s std) *cobra.Command {
+	c := &comparing{std: s}
+	cmd := &cobra.Command{
+		Use:   "compare A.json B.json",
+		Short: "Compare two reports, with confidence intervals",
+		Long: `Compare two reports that yodel load --json has printed. Each figure has its 95 % confidence
+interval; what differs by less than chance is "same". If the second is worse by more than the
+tolerance, the exit status is 6. What differs from one run to the next on the same machine no
+single run can know: for that, repeat both.`,
+		Example: `  yodel load localhost:10007 --rate 20k --json > before.json
+  yodel load localhost:10007 --rate 20k --json > after.json
+  yodel load compare before.json after.json --tolerance 0.1`,
+		Args: usageArgs(cobra.ExactArgs(2)),
+		RunE: func(_ *cobra.Command, args []string) error { return c.run(args[0], args[1]) },
+	}
+	cmd.Flags().Float64Var(&c.tolerance, "tolerance", 0.05, "what is worse by no more than this `part` is no regression")
+	cmd.Flags().BoolVar(&c.json, "json", false, "print JSON lines")
+	cmd.PreRunE = checkFlags
+	return cmd
+}
+
+type comparing struct {
+	std
+	tolerance float64
+	json      bool
+}
+
+func (c *comparing) run(a, b string) error {
+	if !(c.tolerance >= 0) {
+		return usagef("--tolerance %v: it must be 0 or more", c.tolerance)
+	}
+	first, err := readReport(a)
+	if err != nil {
+		return err
+	}
+	second, err := readReport(b)
+	if err != nil {
+		return err
+	}
+	all, err := load.Compare(first, second, c.tolerance)
+	if err != nil {
+		return err
+	}
+	if c.json {
+		c.printJSON(all)
+	} else {
+		c.printTable(all)
+	}
+	for _, d := range all {
+		if d.Regression {
+			return &wrongError{fmt.Sprintf("%s is worse by %.1f %%, which is more than the tolerance of %.1f %%", d.Figure, 100*abs(d.Change), 100*c.tolerance), call.StatusWrong}
+		}
+	}
+	return nil
+}
+
+func abs(x float64) float64 { return max(x, -x) }
+
+func readReport(path string) (*load.Document, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	d, err := load.ReadDocument(f)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", path, err)
+	}
+	return d, nil
+}
+
+func (c *comparing) printTable(all []load.Difference) {
+	w := tabwriter.NewWriter(c.out, 0, 0, 2, ' ', tabwriter.AlignRight)
+	fmt.Fprintln(w, "\tA\t95 %\tB\t95 %\tchange\t\t")
+	for _, d := range all {
+		fmt.Fprintf(w, "%s\t%.1f %s\t%.1f–%.1f\t%.1f %s\t%.1f–%.1f\t%+.1f %%\t%s\t\n", d.Figure,
+			d.A.Value, d.Unit, d.A.Low, d.A.High, d.B.Value, d.Unit, d.B.Low, d.B.High, 100*d.Change, d.Verdict)
+	}
+	w.Flush()
+}
+
+// differenceJSON is a line of load compare --json; docs/json.md describes it.
+type differenceJSON struct {
+	Type       string     `json:"type"`
+	Time       string     `json:"time"`
+	Figure     string     `json:"figure"`
+	Unit       string     `json:"unit"`
+	A          [3]float64 `json:"a"`
+	B          [3]float64 `json:"b"`
+	Change     float64    `json:"change"`
+	Verdict    string     `json:"verdict"`
+	Regression bool       `json:"regression"`
+}
+
+func (c *comparing) printJSON(all []load.Difference) {
+	now := time.Now().UTC().Format(time.RFC3339Nano)
+	for _, d := range all {
+		printJSON(c.out, differenceJSON{
+			"difference", now, d.Figure, d.Unit,
+			[3]float64{d.A.Low, d.A.Value, d.A.High},
+			[3]float64{d.B.Low, d.B.Value, d.B.High},
+			d.Change, d.Verdict, d.Regression,
+		})
+	}
+}
+
+// tryJSON is one try of a search; docs/json.md describes it.
+type tryJSON struct {
+	Type    string  `json:"type"`
+	Time    string  `json:"time"`
+	Asked   float64 `json:"rate_asked"`
+	Rate    float64 `json:"rate"`
+	Kept    bool    `json:"kept"`
+	Why     string  `json:"why"`
+	Verdict string  `json:"verdict"`
+}
+
+// search makes runs until it knows the highest rate that keeps the bound.
+func (l *loading) search(ctx context.Context) error {
+	bound, err := load.ParseBound(l.loadFlags.search)
+	if err != nil {
+		return usagef("--search: %w", err)
+	}
+	arrivals, err := l.arrival()
+	if err != nil {
+		return usageError{err}
+	}
+	l.plan.Drain = max(2*bound.Time(), 200*time.Millisecond) // what takes longer has missed it
+	s := load.Search{From: 1000}
+	if l.rate > 0 {
+		s.From = float64(l.rate)
+	}
+	var best *load.Report
+	ownLimit := false
+	for rate, ok := s.Next(); ok; rate, ok = s.Next() {
+		l.plan.Pace = arrivals(rate)
+		r, err := load.Run(ctx, l.plan)
+		if err != nil {
+			return asUsage(err)
+		}
+		l.shown.done()
+		l.metrics.finish(r)
+		if err := interruption(ctx); err != nil {
+			return errors.Join(err, l.found(&s, bound, best, ownLimit))
+		}
+		if r.Failures() > 0 && r.Answered() == 0 {
+			return l.judge(r)
+		}
+		holds, _, why := bound.Holds(r)
+		kept := holds && r.KeptRate() && r.Failures() == 0
+		if holds && !kept {
+			why = fmt.Sprintf("only %.0f/s were answered in time", r.Rate())
+		}
+		if kept {
+			best = r
+		} else {
+			ownLimit = r.Verdict.Limit == load.LimitClient
+		}
+		l.tried(rate, r, kept, why)
+		s.Tried(rate, kept)
+	}
+	return l.found(&s, bound, best, ownLimit)
+}
+
+func (l *loading) tried(rate float64, r *load.Report, kept bool, why string) {
+	if l.json {
+		printJSON(l.out, tryJSON{"try", time.Now().UTC().Format(time.RFC3339Nano), rate, r.Rate(), kept, why, r.Verdict.Text})
+		return
+	}
+	word := "missed"
+	if kept {
+		word = "kept"
+	}
+	fmt.Fprintf(l.out, "%9.0f/s  %-6s  %s\n", rate, word, why)
+}
+
+// found says what the search has come to, and shows the report of the best run.
+func (l *loading) found(s *load.Search, b load.Bound, best *load.Report, ownLimit bool) error {
+	kept, missed := s.Found()
+	if best == nil {
+		return &wrongError{fmt.Sprintf("no rate keeps %v: not even %.1f/s", b, missed), call.StatusWrong}
+	}
+	if !l.json {
+		fmt.Fprintf(l.out, "\nThe highest rate that keeps %v is %.0f/s; %.0f/s does not", b, kept, missed)
+		if ownLimit {
+			fmt.Fprint(l.out, ", but there this program was the limit, so the server may bear more")
+		}
+		fmt.Fprint(l.out, ".\n\n")
+	}
+	return l.show(best)
+}
