@@ -64,20 +64,62 @@ func services(host string) []string {
 	return []string{"upper@" + host + ":0", "upper@tls://" + host + ":0", "chargen@" + host + ":0", "chargen@" + host + ":0"}
 }
 
+// withoutTLS are the services and leavers for an engine that speaks none.
+func withoutTLS(host string) ([]string, []leaver) {
+	with, those := services(host), slices.Clone(leavers)
+	with[1], those[1].begin = with[0], hearHello
+	return with, those
+}
+
+// awaitLoops waits until event loops are there for so many services: each has then taken a
+// descriptor of its own for its listening socket.
+func (s *server) awaitLoops(ctx context.Context, t *testing.T, services int) {
+	t.Helper()
+	again := time.NewTicker(time.Millisecond)
+	defer again.Stop()
+	for sockets := 0; sockets != 2*services+1; { // and that of the admin listener
+		select {
+		case <-again.C:
+		case <-ctx.Done():
+			t.Fatalf("it has %d sockets, and does not begin to serve: %v", sockets, ctx.Err())
+		}
+		sockets = 0
+		links, _ := filepath.Glob(fmt.Sprintf("/proc/%d/fd/*", s.descendantOrSelf()))
+		for _, link := range links {
+			if file, _ := os.Readlink(link); strings.HasPrefix(file, "socket:") {
+				sockets++
+			}
+		}
+	}
+}
+
+// descendantOrSelf returns the process that serves, if a command runs it.
+func (s *server) descendantOrSelf() int {
+	all := s.processes()
+	return all[len(all)-1]
+}
+
 func vanish(t *testing.T, engine, down string) {
 	here, there := netns.Two(t)
 	ctx, cancel := context.WithTimeout(t.Context(), 2*patience)
 	defer cancel()
 	admin := filepath.Join(t.TempDir(), "admin")
+	with, leavers := services(here.V4.String()), leavers
+	if slices.Contains(looping, engine) {
+		with, leavers = withoutTLS(here.V4.String())
+	}
 	s, err := start(t, launch{
 		prefix: []string{"ip", "netns", "exec", here.Namespace}, engine: engine,
-		flags: append(services(here.V4.String()), "--admin=unix:"+admin, "--keepalive="+keepAlive.String(), "--user-timeout="+userTimeout.String()),
+		flags: append(with, "--admin=unix:"+admin, "--keepalive="+keepAlive.String(), "--user-timeout="+userTimeout.String()),
 	})
 	if err != nil {
 		t.Fatal(err)
 	}
 	r := &run{t: t, ctx: ctx, s: s}
 	addrs := s.listeners(ctx, t, len(leavers)+1)
+	if slices.Contains(looping, engine) {
+		s.awaitLoops(ctx, t, len(leavers))
+	}
 	s.baseline = s.resources()
 	atRest := goroutines(t, admin)
 	for _, v := range leavers {
