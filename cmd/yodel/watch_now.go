@@ -42,7 +42,7 @@ func (w *watching) live(ctx context.Context) (err error) {
 	if err := l.open(); err != nil {
 		return err
 	}
-	if l.isWriteOnly() {
+	if l.capture != nil && l.isWriteOnly() {
 		return l.writeOnly(ctx)
 	}
 	views, err := l.views()
@@ -83,7 +83,10 @@ func (w *watching) config() (capture.Config, error) {
 	if w.run {
 		cfg.Processes = append(slices.Clone(w.pids), os.Getpid())
 	}
-	if w.isSilent() {
+	switch {
+	case w.isWriteOnly():
+		cfg.Delay = 200 * time.Millisecond
+	case w.isSilent():
 		cfg.Delay = 100 * time.Millisecond // nobody waits for them
 	}
 	return cfg, nil

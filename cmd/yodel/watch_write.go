@@ -16,8 +16,8 @@ import (
 // isWriteOnly reports whether packets are only written, which is --write with --quiet:
 // then nobody asks what they mean, and they need not be looked at. (The kernel has chosen
 // them; of sockets it can't.)
-func (l *liveWatch) isWriteOnly() bool {
-	return l.capture != nil && l.quiet && l.write != "" && l.html == "" && l.count == 0 && !l.run && len(l.filter.Sockets) == 0
+func (w *watching) isWriteOnly() bool {
+	return w.quiet && w.write != "" && w.html == "" && w.count == 0 && !w.run && len(w.filter.Sockets) == 0
 }
 
 // writeOnly writes packets as they come, until somebody ends it.
@@ -27,6 +27,7 @@ func (l *liveWatch) writeOnly(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	file.Hold = 512 << 10 // each call costs the scheduler some, too
 	if err := lessen(l.std, l.user, false); err != nil {
 		return err
 	}

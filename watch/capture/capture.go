@@ -46,8 +46,8 @@ type Config struct {
 	Snap int
 
 	// Ring is how much memory the kernel fills with packets, in bytes. If zero, 16 MiB;
-	// it is rounded up to whole blocks, two at least, of 256 KiB or, if Delay is 50 ms
-	// or more, of 1 MiB.
+	// it is rounded up to whole blocks, two at least, of 256 KiB; of 1 MiB if Delay is
+	// 50 ms or more, and of 4 MiB if it is 200 ms or more.
 	Ring int
 
 	// Delay is for how long the kernel may gather packets before it hands them over. If
@@ -64,10 +64,13 @@ func (c *Config) snap() int { return def(c.Snap, 1<<17) }
 // block returns the size of one of the ring's blocks. Who can wait gets large ones, which
 // cost less; who can't needs many, because each is handed over though it is nearly empty.
 func (c *Config) block() int {
-	if c.delay() < 50*time.Millisecond {
+	switch {
+	case c.delay() < 50*time.Millisecond:
 		return 1 << 18
+	case c.delay() < 200*time.Millisecond:
+		return 1 << 20
 	}
-	return 1 << 20
+	return 1 << 22
 }
 
 func (c *Config) blocks() int { return max(2, (def(c.Ring, 16<<20)+c.block()-1)/c.block()) }

@@ -24,6 +24,7 @@ type Capture struct {
 	picker   *picker   // nil: all processes
 	diag     *diag     // for the goroutine in Next
 
+	sight   sight // of the packet that is looked at
 	sights  []sight
 	packets []Packet
 

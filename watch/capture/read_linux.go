@@ -103,10 +103,11 @@ func (c *Capture) add(f frame) {
 	if c.info.Method == Everyone && c.picker == nil {
 		return
 	}
-	s := sight{}
+	s := &c.sight // one for all: each of its own would be garbage
+	*s = sight{}
 	s.look(p, network)
 	if c.gate != nil {
-		proof, ok := c.gate.admit(&s)
+		proof, ok := c.gate.admit(s)
 		if !ok {
 			c.refuse(p)
 			c.packets = c.packets[:len(c.packets)-1]
@@ -115,7 +116,7 @@ func (c *Capture) add(f frame) {
 		p.Proof = proof
 	}
 	if c.ports != nil || c.picker != nil {
-		c.sights = append(c.sights, s)
+		c.sights = append(c.sights, *s)
 	}
 }
 

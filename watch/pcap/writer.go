@@ -14,6 +14,9 @@ import (
 // What is written is held until there is enough, or until Flush. After an error all its
 // methods return that error. It is not safe for concurrent use.
 type Writer struct {
+	// Hold is how many bytes are gathered before they are written; 0: 32 KiB.
+	Hold int
+
 	w          io.Writer
 	buf        []byte
 	interfaces int
@@ -152,7 +155,7 @@ func (p *Writer) Flush() error {
 
 // begin begins a block, and returns where.
 func (p *Writer) begin(typ uint32) (at int) {
-	if len(p.buf) > bufferSize/2 {
+	if len(p.buf) > max(p.Hold, bufferSize/2) {
 		p.Flush()
 	}
 	at = len(p.buf)
