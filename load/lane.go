@@ -21,7 +21,6 @@ type lane struct {
 	first  int64  // number of the oldest message under way
 	next   int64  // number of the next message
 	most   int64  // messages that may be under way
-	freeAt int64  // since when there is room for one
 
 	suspect []byte // what came from the first wrong byte on; nil: all is right
 }
