@@ -98,12 +98,3 @@ func TestLiveProgress(t *testing.T) {
 		t.Error("bars of nothing")
 	}
 }
-
-func TestMetric(t *testing.T) {
-	t.Parallel()
-	for n, want := range map[float64]string{0: "0 ", 999: "999 ", 12300: "12.3 k", 1.5e6: "1.5 M", 2.5e10: "25 G"} {
-		if got := metric(n); got != want {
-			t.Errorf("%v is %q, want %q", n, got, want)
-		}
-	}
-}
