@@ -36,15 +36,6 @@ type conn struct {
 	timer    loop.Timer
 }
 
-type state uint8
-
-const (
-	dead       state = iota // not made yet, or not any more
-	connecting              // connect(2) is under way
-	resting                 // it has broken, and is made anew when its timer comes
-	open
-)
-
 func newConn(d *looper, s *set, key int32) *conn {
 	c := &conn{looper: d, set: s, key: key, fd: -1}
 	c.timer.Key = key

@@ -18,7 +18,6 @@ type datagrams struct {
 	highest int64 // the highest number that has come
 	flying  int64
 	most    int64
-	freeAt  int64
 
 	want []byte // room for what must come
 }

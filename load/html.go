@@ -88,12 +88,24 @@ func facts(r *Report) [][2]string {
 		{"corrupt", fmt.Sprint(r.Corrupt)},
 		{"lost", fmt.Sprint(r.Lost)},
 		{"not sent", fmt.Sprint(r.Unsent)},
-		{"bytes a second", fmt.Sprintf("%.3g out, %.3g in", out, in)},
+		{"bytes/s out", Metric(out)},
+		{"bytes/s in", Metric(in)},
 	}
 	for _, c := range r.Classes() {
 		all = append(all, [2]string{"errors: " + string(c), fmt.Sprint(r.Errors[c])})
 	}
 	return all
+}
+
+// Metric writes 12300000 as 12.3 M.
+func Metric(n float64) string {
+	for _, unit := range []string{"", "k", "M"} {
+		if n < 1000 {
+			return fmt.Sprintf("%.3g %s", n, unit)
+		}
+		n /= 1000
+	}
+	return fmt.Sprintf("%.3g G", n)
 }
 
 // A chart is one picture.
@@ -104,7 +116,7 @@ type chart struct {
 
 const (
 	wide, high       = 720.0, 240.0
-	left, low, right = 64.0, 28.0, 8.0
+	left, low, right = 64.0, 28.0, 24.0
 )
 
 // An axis maps values to a length; on a logarithmic one, by their logarithm.
@@ -208,9 +220,9 @@ func overTime(r *Report) []chart {
 		shortest, longest = min(shortest, micros(p.P50)), max(longest, micros(p.Max))
 	}
 	x := axis{from: 0, to: r.Series[len(r.Series)-1].At.Seconds()}
-	all := []chart{
-		{"Rate over time", "", draw(x, axis{to: highest * 1.05}, seconds, number, []line{rate})},
-		{"Errors over time", "", draw(x, axis{to: worst * 1.05}, seconds, number, []line{errs})},
+	all := []chart{{"Rate over time", "", draw(x, axis{to: highest * 1.05}, seconds, number, []line{rate})}}
+	if r.Failures() > 0 {
+		all = append(all, chart{"Errors over time", "", draw(x, axis{to: worst * 1.05}, seconds, number, []line{errs})})
 	}
 	if len(p50.x) > 0 {
 		y := decades(shortest, longest)
@@ -264,9 +276,10 @@ h1 { font-size: 1.3rem; overflow-wrap: anywhere } h2 { font-size: 1.05rem; margi
 .scroll { overflow-x: auto } table { border-collapse: collapse; font-variant-numeric: tabular-nums }
 td, th { padding: .15rem .8rem .15rem 0; text-align: right; white-space: nowrap } td:first-child, th:first-child { text-align: left }
 dl { display: grid; grid-template-columns: repeat(auto-fill, minmax(9rem, 1fr)); gap: .6rem; margin: 0 } dt { color: var(--dim) } dd { margin: 0; font-variant-numeric: tabular-nums }
-svg { width: 100%; height: auto } svg text { font-size: 11px; fill: var(--dim) } .grid { stroke: var(--grid) }
+svg { width: 100%; min-width: 34rem; height: auto } figure { margin: 0; overflow-x: auto } svg text { font-size: 11px; fill: var(--dim) } .grid { stroke: var(--grid) }
 polyline { fill: none; stroke-width: 1.8 } .c0 { stroke: var(--c0) } .c1 { stroke: var(--c1) } .c2 { stroke: var(--c2) }
 svg .k0 { fill: var(--c0) } svg .k1 { fill: var(--c1) } svg .k2 { fill: var(--c2) }
+@media (max-width: 30rem) { td, th { padding-right: .45rem } table { font-size: .85rem } }
 </style></head><body>
 <h1>{{.Title}}</h1>
 <p class="dim">{{.Time}} · {{.Loop}} loop{{if .Asked}} at {{printf "%.0f" .Asked}}/s{{end}} · {{.Conns}} connections · {{.Size}} bytes{{if gt .Pipeline 1}} · {{.Pipeline}} under way on each{{end}}{{if .NoVerify}} · not verified{{end}}</p>
@@ -277,7 +290,7 @@ svg .k0 { fill: var(--c0) } svg .k1 { fill: var(--c1) } svg .k2 { fill: var(--c2
 <div class="scroll"><table><tr><th></th><th>p50</th><th>p90</th><th>p99</th><th>p99.9</th><th>longest</th></tr>
 {{range .Rows}}<tr><td>{{.Name}}</td>{{range .Cells}}<td>{{.}}</td>{{end}}</tr>{{end}}</table></div>
 {{with .Withheld}}<p class="note">Withheld:{{range $figure, $why := .}} {{$figure}}: {{$why}}.{{end}}</p>{{end}}
-{{range .Charts}}<h2>{{.Title}}</h2><figure style="margin:0">{{.Picture}}{{with .Note}}<figcaption>{{.}}</figcaption>{{end}}</figure>{{end}}
+{{range .Charts}}<h2>{{.Title}}</h2><figure>{{.Picture}}{{with .Note}}<figcaption>{{.}}</figcaption>{{end}}</figure>{{end}}
 {{with .Examples}}<h2>Errors</h2><ul>{{range $class, $text := .}}<li>{{$class}}: {{$text}}</li>{{end}}</ul>{{end}}
 {{with .PerTarget}}<h2>Targets</h2><div class="scroll"><table><tr><th>target</th><th>weight</th><th>sent</th><th>verified</th><th>corrupt</th><th>lost</th></tr>
 {{range .}}<tr><td>{{.Target}}</td><td>{{.Weight}}</td><td>{{.Sent}}</td><td>{{.Verified}}</td><td>{{.Corrupt}}</td><td>{{.Lost}}</td></tr>{{end}}</table></div>{{end}}

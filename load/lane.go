@@ -17,11 +17,10 @@ type lane struct {
 	sent int64 // up to which it was sent
 	seen int64 // up to which it has come back
 
-	slots  []slot // of the messages under way, by their number; a power of two of them
-	first  int64  // number of the oldest message under way
-	next   int64  // number of the next message
-	most   int64  // messages that may be under way
-	freeAt int64  // since when there is room for one
+	slots []slot // of the messages under way, by their number; a power of two of them
+	first int64  // number of the oldest message under way
+	next  int64  // number of the next message
+	most  int64  // messages that may be under way
 
 	suspect []byte // what came from the first wrong byte on; nil: all is right
 }

@@ -173,10 +173,10 @@ func (r *Report) Percentile(h *hdrhistogram.Histogram, q float64) Figure {
 		return Figure{Withheld: fmt.Sprintf("not enough samples for p%s: %d, and %.0f are needed", digits(q), n, math.Ceil(fewest/(1-q/100)-1e-6))}
 	}
 	if h == r.Latency && r.Open() && r.Testimony.Busy >= saturated {
-		return Figure{Withheld: fmt.Sprintf("the tool was at work %.0f %% of the time: p%s would be its own figure", 100*r.Testimony.Busy, digits(q))}
+		return Figure{Withheld: fmt.Sprintf("the tool was at work %.0f %% of the time: %s would be its own figure", 100*r.Testimony.Busy, nameOf(q))}
 	}
 	if late, ok := r.late(h, q); ok && late*2 > value {
-		return Figure{Withheld: fmt.Sprintf("the tool itself was up to %v late at p%s: it would be its own figure", Round(late), digits(q))}
+		return Figure{Withheld: fmt.Sprintf("the tool itself was up to %v late at %s: it would be its own figure", Round(late), nameOf(q))}
 	}
 	return Figure{Value: value}
 }
@@ -187,6 +187,14 @@ func (r *Report) late(h *hdrhistogram.Histogram, q float64) (time.Duration, bool
 		return 0, false
 	}
 	return time.Duration(r.Lateness.ValueAtQuantile(q)), true
+}
+
+// nameOf is what a percentile is called.
+func nameOf(q float64) string {
+	if q == 100 {
+		return "the longest"
+	}
+	return "p" + digits(q)
 }
 
 // digits writes 99.9 as 99.9 and 99 as 99.

@@ -364,3 +364,12 @@ func TestSources(t *testing.T) {
 		}
 	}
 }
+
+func TestMetric(t *testing.T) {
+	t.Parallel()
+	for n, want := range map[float64]string{0: "0 ", 999: "999 ", 12300: "12.3 k", 1.5e6: "1.5 M", 2.5e10: "25 G"} {
+		if got := Metric(n); got != want {
+			t.Errorf("%v is %q, want %q", n, got, want)
+		}
+	}
+}

@@ -78,6 +78,16 @@ type group struct {
 
 func (w *worker) counts() *worker { return w }
 
+// A state is how a connection is.
+type state uint8
+
+const (
+	dead       state = iota // not made yet, or not any more
+	connecting              // connect(2) is under way
+	resting                 // it has broken, and is made anew when its timer comes
+	open
+)
+
 // busyness is how much of its time a loop had nothing to do, and wanted a processor and
 // had none.
 type busyness struct {

@@ -27,6 +27,7 @@ const (
 	saturated   = 0.9                    // a loop that waits less than the rest is the limit
 	hungry      = 0.2                    // of the time of a run, waiting for a processor
 	tolerable   = time.Millisecond       // of lateness
+	negligible  = 10                     // times the lateness, in the latency
 	kept        = 0.99                   // of the rate that was asked for
 	lossy       = 0.001                  // of the messages, segments sent again
 	mostlyOnWay = 0.5                    // of the median, the shortest round trip
@@ -44,7 +45,7 @@ func judge(r *Report) Verdict {
 		v.client(r, fmt.Sprintf("%d connections found no free descriptor here: raise the limit (ulimit -n)", r.Errors[NoFile]))
 	case r.Latency.TotalCount() == 0:
 		v.Limit, v.Text = LimitUnknown, "cannot tell: nothing was answered"
-	case r.Open() && r.lateness() > tolerable:
+	case r.Open() && r.lateness() > tolerable && r.lateness()*negligible > r.Quantile(99):
 		v.client(r, fmt.Sprintf("it was itself more than %v late with 1 %% of the messages", Round(r.lateness())))
 	case r.Testimony.Busy >= saturated:
 		v.client(r, fmt.Sprintf("its busiest event loop was at work %.0f %% of the time", 100*r.Testimony.Busy))
@@ -106,7 +107,7 @@ func (v *Verdict) notes(r *Report) {
 	add(r.Retransmits > 0, "the kernel has sent %d segments again", r.Retransmits)
 	add(r.Drops > 0, "%d datagrams came and found this socket's buffer full: they are counted as lost", r.Drops)
 	add(v.Limit == LimitNetwork && r.MinRTT > 0, "the shortest round trip that the kernel knows is %v", r.MinRTT)
-	add(r.Unsent > 0, "%d messages were due and not sent: every connection was waiting for an answer", r.Unsent)
+	add(r.Unsent > 0, "%d messages were due and not sent: no connection was free for them", r.Unsent)
 	add(r.starvation() > hungry, "its event loop was ready to run and waited for a processor %.0f %% of the time: other programs, perhaps the server, have it", 100*r.starvation())
 	add(r.LongestPause > longPause, "the tool's garbage collector has stopped it for %v", r.LongestPause)
 	add(r.Plan.NoVerify, "the answers were not compared")

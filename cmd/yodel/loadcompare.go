@@ -166,7 +166,10 @@ func (l *loading) search(ctx context.Context) error {
 		if r.Failures() > 0 && r.Answered() == 0 {
 			return l.judge(r)
 		}
-		holds, _, why := bound.Holds(r)
+		holds, known, why := bound.Holds(r)
+		if !known && best == nil {
+			return &wrongError{fmt.Sprintf("cannot tell whether %.4g/s keeps %v: %s; a longer --duration, or another first --rate, may", rate, bound, why), call.StatusFailed}
+		}
 		kept := holds && r.KeptRate() && r.Failures() == 0
 		if holds && !kept {
 			why = fmt.Sprintf("only %.0f/s were answered in time", r.Rate())

@@ -226,7 +226,7 @@ func printTimes(w io.Writer, r *load.Report) {
 // printFlow prints rates.
 func printFlow(w io.Writer, r *load.Report) {
 	out, in := r.Throughput()
-	fmt.Fprintf(w, "\n%.0f answers/s in %v; %sB/s out, %sB/s in; %d connections made", r.Rate(), load.Round(r.Elapsed), metric(out), metric(in), r.Connections)
+	fmt.Fprintf(w, "\n%.0f answers/s in %v; %sB/s out, %sB/s in; %d connections made", r.Rate(), load.Round(r.Elapsed), load.Metric(out), load.Metric(in), r.Connections)
 	if r.Reconnects > 0 {
 		fmt.Fprintf(w, ", %d of them anew", r.Reconnects)
 	}
@@ -238,17 +238,6 @@ func printFlow(w io.Writer, r *load.Report) {
 		fmt.Fprintf(w, "  %s: %d sent, %d verified, %d corrupt, %d lost, %d not sent\n",
 			escape.String(t.Address.String()), t.Sent, t.Verified, t.Corrupt, t.Lost, t.Unsent)
 	}
-}
-
-// metric writes 12300000 as 12.3 M.
-func metric(n float64) string {
-	for _, unit := range []string{"", "k", "M"} {
-		if n < 1000 {
-			return fmt.Sprintf("%.3g %s", n, unit)
-		}
-		n /= 1000
-	}
-	return fmt.Sprintf("%.3g G", n)
 }
 
 func printErrors(w io.Writer, r *load.Report) {

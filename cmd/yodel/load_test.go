@@ -1,0 +1,100 @@
+package main
+
+import (
+	"bytes"
+	"io"
+	"net/http"
+	"os"
+	"runtime"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/HdrHistogram/hdrhistogram-go"
+
+	"yodel/load"
+)
+
+// Ctrl-C ends a run, whose report says what was done.
+func TestLoadInterrupted(t *testing.T) {
+	t.Parallel()
+	if runtime.GOOS == "windows" {
+		t.Skip("there a signal can't be sent to one process")
+	}
+	s := serve(t, "echo@127.0.0.1:0")
+	p := start(t, program(t), "load", s.address(0), "--duration", "1h", "--rate", "500")
+	p.await(t, &p.err, ` 2 s .*verified`)
+	p.signal(t, os.Interrupt)
+	if status := p.wait(t); status != 130 {
+		t.Errorf("status %d", status)
+	}
+	for _, want := range []string{"open loop at 500/s", "messages", "latency", "- the run was ended early"} {
+		if !strings.Contains(p.out.String(), want) {
+			t.Errorf("no %q in the report:\n%s", want, p.out.String())
+		}
+	}
+}
+
+// While a run is under way its sums can be asked for.
+func TestLoadMetrics(t *testing.T) {
+	t.Parallel()
+	s := serve(t, "echo@127.0.0.1:0")
+	const at = "127.0.0.1:0"
+	m := &loadMetrics{}
+	a, err := newAdmin(t.Context(), at, m)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer a.close()
+	go a.serve()
+	l := &loading{loadFlags: &loadFlags{}, metrics: m, std: std{out: io.Discard, err: io.Discard}, shown: noProgress{}}
+	targets, err := parseTargets([]string{s.address(0)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	l.plan = load.Plan{Targets: targets, Count: 300}
+	if err := l.once(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	answer, err := http.Get("http://" + a.listener.Addr().String() + "/metrics")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer answer.Body.Close()
+	text, err := io.ReadAll(answer.Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, want := range []string{
+		`yodel_load_messages_total{result="verified"} 300`, `yodel_load_bytes_total{direction="in"} 19200`,
+		`yodel_load_connections_total 1`, `yodel_load_latency_seconds{quantile="0.99"}`, `yodel_load_answers_per_second`,
+	} {
+		if !bytes.Contains(text, []byte(want)) {
+			t.Errorf("no %s in\n%s", want, text)
+		}
+	}
+}
+
+// At a terminal there is one line, written over and over, with the latencies as bars.
+func TestLiveProgress(t *testing.T) {
+	t.Parallel()
+	h := hdrhistogram.New(1, int64(time.Hour), 3)
+	for i := range int64(1000) {
+		h.RecordValue(10_000 + i*i)
+	}
+	var out bytes.Buffer
+	v := &liveProgress{w: &out}
+	v.progress(&load.Progress{
+		Elapsed: 3 * time.Second, Rate: 1234, Counts: load.Counts{Verified: 99, Lost: 2}, Recent: h,
+		Errors: map[load.Class]int64{load.Timeout: 2},
+	})
+	v.done()
+	for _, want := range []string{"\r\x1b[K   3 s", "1234/s", "verified 99", "lost 2", "timeout 2", "█", "10µs"} {
+		if !strings.Contains(out.String(), want) {
+			t.Errorf("no %q in %q", want, out.String())
+		}
+	}
+	if bars(hdrhistogram.New(1, 10, 1)) != "" {
+		t.Error("bars of nothing")
+	}
+}
