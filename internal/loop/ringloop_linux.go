@@ -41,7 +41,7 @@ type RingHandler interface {
 type RingLoop struct {
 	keeper
 	ring     *uring
-	fd       int           // the ring's
+	fd       int // the ring's
 	begun    bool
 	sends    uint32        // asked for in this turn
 	received uint32        // told in this turn
