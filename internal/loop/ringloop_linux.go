@@ -242,7 +242,7 @@ const (
 // ringHold is how long a wait may be of which the scheduler does not know, see hold. It is
 // longer, because to park a goroutine that is locked to its thread costs two switches of
 // threads more, and so does letting others run.
-const ringHold = 2 * hold
+const ringHold = holds * hold
 
 // wait submits what was asked for and waits until there is something to tell.
 func (l *RingLoop) wait(look func(uintptr) bool) {
