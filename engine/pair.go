@@ -20,7 +20,10 @@ func PairOf(p *yodel.Peer) Pair {
 	if !p.Remote.IsValid() {
 		return Pair{}
 	}
-	scope, _ := strconv.ParseUint(p.Remote.Addr().Zone(), 10, 32)
+	var scope uint64
+	if zone := p.Remote.Addr().Zone(); zone != "" { // an error of strconv's would be memory
+		scope, _ = strconv.ParseUint(zone, 10, 32)
+	}
 	return Pair{
 		local: p.Local.Addr().As16(), localPort: p.Local.Port(),
 		remote: p.Remote.Addr().As16(), remotePort: p.Remote.Port(), scope: uint32(scope),

@@ -111,11 +111,14 @@ func (l *Loop) turn(h Handler, look func(uintptr) bool, due func(*Timer)) {
 func (l *Loop) wait(look func(uintptr) bool) {
 	limit := l.limit()
 	if limit == 0 || !l.idle {
-		first := min(limit, hold)
-		if l.found = l.poll(first); l.found > 0 || limit == first {
-			return
+		for range holds {
+			first := min(limit, hold)
+			if l.found = l.poll(first); l.found > 0 || limit == first {
+				return
+			}
+			limit -= first
+			l.letOthers()
 		}
-		limit -= first
 	}
 	l.park(limit, look)
 }
