@@ -12,6 +12,10 @@ const (
 	// most before it must have dropped it: the longest retransmission after the first.
 	neglected = 150_000_000
 
+	// overdue is from when on an acknowledgement that was not seen was lost by the capture:
+	// kernels put it off by 0.2 s at most, and RFC 9293 §3.8.6.3 allows 0.5 s.
+	overdue = 320_000_000
+
 	// delayedACK is from when on an acknowledgement counts as put off on purpose
 	// (RFC 9293 §3.8.6.3).
 	delayedACK = 15_000_000
@@ -49,7 +53,8 @@ const (
 	lost        // what was sent came later, or never
 	gaveUp      // closed while the other one may have owed an answer
 	owed        // sent more while the other one may have owed an answer
-	unsupported // the capture does not have what it should
+	notCaptured // a capture has a hole then
+	windowless  // sent more, and it is not known whether it could have before
 )
 
 // held is a piece of the walk.
@@ -69,6 +74,8 @@ type walk struct {
 	queueFull  func(at int64) bool
 	covered    func(e end, at int64) bool
 	remarkable int64
+
+	holes [2][]hole // of the captures at the ends
 
 	held []held // the last one first
 }
@@ -126,7 +133,7 @@ func (w *walk) cameTo(n node) (node, bool) {
 	}
 	p, ok := l.curve(n.kind, from, true).reach(n.pos)
 	if !ok || p.at > n.time {
-		p = point{n.pos, n.time, w.indexAt(l, n.time)}
+		p = point{n.pos, n.time, l.indexAt(n.time)}
 	}
 	if h := w.transit(from, p, n); h.length() > 0 {
 		w.held = append(w.held, h)
@@ -157,19 +164,6 @@ func (l *line) copies(from end, pos int64, i int, until int64) int {
 		}
 	}
 	return n
-}
-
-// indexAt returns the first packet after a time: what came before it is known by then.
-func (w *walk) indexAt(l *line, at int64) int {
-	lo, hi := 0, len(l.at)
-	for lo < hi {
-		if mid := (lo + hi) / 2; l.at[mid] <= at {
-			lo = mid + 1
-		} else {
-			hi = mid
-		}
-	}
-	return lo
 }
 
 // unseen goes back from an arrival to what happened here before it, for the far end was
@@ -296,7 +290,22 @@ func (w *walk) program(n node, came point, why reason) {
 		w.refusal(me, came.at, taken)
 		return
 	}
+	if until := w.acknowledged(me, came, n); until-came.at >= overdue {
+		w.hold(until, n.time, w.holder(me, n.i, until), why)
+		w.hold(came.at, until, HeldUnseen, notCaptured)
+		return
+	}
 	w.split(n, came, why)
+}
+
+// acknowledged returns when an end had acknowledged what came, or n at the latest: if
+// that is overdue, the capture has not got what happened.
+func (w *walk) acknowledged(e end, came point, n node) int64 {
+	p, ok := w.line[e].acks[e].reach(came.pos)
+	if !ok || p.at > n.time {
+		return n.time
+	}
+	return p.at
 }
 
 // split gives a server's time before accept() returned to its queue.
@@ -379,6 +388,9 @@ func (w *walk) wentOn(n node, own point) {
 		if w.closes(n) {
 			why = gaveUp
 		}
+	}
+	if why == plainly && w.line[me].blind[me.other()] {
+		why = windowless
 	}
 	if me == server && w.accept > own.at && w.accept < n.time {
 		w.split(n, own, why)
