@@ -72,7 +72,13 @@ func (f *Filter) Match(p *packet.Packet) bool {
 	if p.Kind == packet.ICMP && p.ICMP.Error {
 		src, dst = p.ICMP.Quote.Src, p.ICMP.Quote.Dst
 	}
-	return f.matchPorts(src, dst) && f.matchAddresses(src, dst) && f.matchSockets(src, dst)
+	return f.MatchPair(src, dst)
+}
+
+// MatchPair reports whether what goes between two sockets is to be shown.
+func (f *Filter) MatchPair(a, b netip.AddrPort) bool {
+	a, b = plain(a), plain(b)
+	return f.matchPorts(a, b) && f.matchAddresses(a, b) && f.matchSockets(a, b)
 }
 
 func (f *Filter) matchPorts(src, dst netip.AddrPort) bool {

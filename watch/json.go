@@ -8,6 +8,7 @@ import (
 
 	"yodel/internal/escape"
 	"yodel/trace"
+	"yodel/watch/capture"
 	"yodel/watch/flow"
 	"yodel/watch/packet"
 )
@@ -26,6 +27,10 @@ func (v *JSONView) Show(e *Event) error {
 	default:
 		line = packetLineOf(e)
 	}
+	return v.write(line)
+}
+
+func (v *JSONView) write(line any) error {
 	enc := json.NewEncoder(v.W) // writes once
 	enc.SetEscapeHTML(false)
 	return enc.Encode(line)
@@ -276,4 +281,94 @@ func captureLineOf(e *Event) *captureLine {
 		Hidden: s.Hidden, Other: s.Other, Stray: s.Stray, Broken: s.Broken, Fragments: s.Fragments,
 		Joined: s.Joined, Unjoined: s.Unjoined, Dropped: s.Dropped, Unproved: s.Unproved, Flows: s.Flows, Evicted: s.Evicted,
 	}
+}
+
+// rowLine is a line of type connection: a socket of the user's.
+type rowLine struct {
+	Type            string        `json:"type"`
+	Time            string        `json:"time"`
+	Network         string        `json:"network"`
+	Local           string        `json:"local"`
+	Remote          string        `json:"remote"`
+	UID             uint32        `json:"uid"`
+	Processes       []processLine `json:"processes,omitempty"`
+	State           string        `json:"state,omitempty"`
+	Sent            *int64        `json:"sent,omitempty"`
+	Received        *int64        `json:"received,omitempty"`
+	RTT             micros        `json:"rtt_us,omitzero"`
+	Retransmissions int64         `json:"retransmissions,omitzero"`
+	Age             micros        `json:"age_us"`
+	Older           bool          `json:"older,omitempty"`
+	Unread          int           `json:"unread,omitzero"`
+	Unsent          int           `json:"unsent,omitzero"`
+	Captured        bool          `json:"captured"`
+	Packets         int64         `json:"packets,omitzero"`
+	Gone            bool          `json:"gone,omitempty"`
+}
+
+// processLine is who has a socket open.
+type processLine struct {
+	PID  int    `json:"pid"`
+	Name string `json:"name"`
+}
+
+// othersLine is a line of type others.
+type othersLine struct {
+	Type        string `json:"type"`
+	Time        string `json:"time"`
+	Hidden      int    `json:"hidden"`
+	HiddenPorts int    `json:"hidden_waiting"`
+	Waiting     int    `json:"waiting"`
+}
+
+// ShowRow writes a row as a line of type connection.
+func (v *JSONView) ShowRow(now time.Time, r *Row) error {
+	line := &rowLine{
+		Type: "connection", Time: timeText(now), Network: r.Network, Local: r.Local.String(), Remote: r.Remote.String(),
+		UID: r.UID, State: r.State, RTT: micros(r.RTT), Retransmissions: r.Again, Age: micros(r.Age), Older: r.Older,
+		Unread: r.Unread, Unsent: r.Unsent, Captured: r.Packets >= 0, Packets: max(r.Packets, 0), Gone: r.Gone,
+	}
+	for _, p := range r.Who {
+		line.Processes = append(line.Processes, processLine{p.PID, escape.String(p.Name)})
+	}
+	if r.Sent >= 0 {
+		line.Sent, line.Received = &r.Sent, &r.Received
+	}
+	return v.write(line)
+}
+
+// ShowOthers writes how many connections are not shown, as a line of type others.
+func (v *JSONView) ShowOthers(now time.Time, o *Overview) error {
+	return v.write(&othersLine{"others", timeText(now), o.Hidden, o.HiddenPorts, o.Waiting})
+}
+
+// headingLine is a line of type watch: the first one of a live watch.
+type headingLine struct {
+	Type       string   `json:"type"`
+	Time       string   `json:"time"`
+	User       string   `json:"user"`
+	UID        uint32   `json:"uid"`
+	AllUsers   bool     `json:"all_users"`
+	Filter     string   `json:"filter,omitempty"`
+	Processes  []string `json:"process,omitempty"`
+	Captured   bool     `json:"captured"`
+	Method     string   `json:"method,omitempty"`
+	Ports      []uint16 `json:"ports,omitempty"`
+	Interfaces []string `json:"interfaces,omitempty"`
+	Reason     string   `json:"reason,omitempty"`
+}
+
+// ShowHeading writes what is watched, as a line of type watch.
+func (v *JSONView) ShowHeading(h *Heading) error {
+	line := &headingLine{
+		Type: "watch", Time: timeText(h.Time), User: escape.String(h.User), UID: h.UID, AllUsers: h.AllUsers, Filter: h.Filter,
+		Processes: h.Processes, Captured: h.Method != capture.Best, Ports: h.Ports, Reason: escape.String(h.Reason),
+	}
+	if line.Captured {
+		line.Method = h.Method.String()
+	}
+	for _, name := range h.Interfaces {
+		line.Interfaces = append(line.Interfaces, escape.String(name))
+	}
+	return v.write(line)
 }

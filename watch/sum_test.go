@@ -133,10 +133,6 @@ func TestSummaries(t *testing.T) {
 `; got != want {
 		t.Errorf("got\n%swant\n%s", got, want)
 	}
-	row := watch.FlowRow(flows[0], began.Add(2*time.Second))
-	if row != "#1    tcp     192.0.2.1:51213        192.0.2.2:15213        joined              17        0  1.00 ms     0   2.00 s" || len(row) != len(watch.FlowRowHeading) {
-		t.Errorf("%q\n%q", row, watch.FlowRowHeading)
-	}
 	m = newMade(t)
 	m.segment(c, syn, 0, 0, 1000, "")
 	if got := rows(t, m.file(), &watch.Diagram{Brief: true})[0]; !strings.HasSuffix(got, "nobody answered, for 0 ns") {
@@ -151,9 +147,6 @@ func TestSummaries(t *testing.T) {
 	f.Server.RTT = flow.RTT{Count: 1, Sum: time.Second, Min: time.Second, Max: time.Second}
 	if got := watch.FlowSummary(f); !strings.Contains(got, "1 retransmission, 1 of them fast, 1 of them spurious, 1 out of order, 1 duplicate ACK, 1 zero window, 1 zero-window probe, 1 filled the window, 1 keep-alive, 1 doubled, 1 RST") {
 		t.Error(got)
-	}
-	if row := watch.FlowRow(f, time.Time{}); !strings.Contains(row, "1.00 s     1 ") {
-		t.Error(row)
 	}
 }
 

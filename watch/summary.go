@@ -3,7 +3,6 @@ package watch
 import (
 	"fmt"
 	"strings"
-	"time"
 
 	"yodel/trace"
 	"yodel/watch/flow"
@@ -135,19 +134,4 @@ func plural(n int64, noun string) string {
 		return "1 " + noun
 	}
 	return fmt.Sprintf("%d %ss", n, noun)
-}
-
-// FlowRowHeading stands above the lines of [FlowRow].
-const FlowRowHeading = "flow  network client                 server                 state             sent received      RTT again      age"
-
-// FlowRow returns what there is to know of a flow at a time, in one line: who, where, state,
-// bytes from the client and to it, mean round trip, retransmissions, age.
-func FlowRow(f *flow.Flow, now time.Time) string {
-	rtt := "-"
-	if sum := f.Client.RTT.Count + f.Server.RTT.Count; sum > 0 {
-		rtt = Duration((f.Client.RTT.Sum + f.Server.RTT.Sum) / time.Duration(sum))
-	}
-	again := f.Client.Marks.Of(flow.Retransmission) + f.Server.Marks.Of(flow.Retransmission)
-	return fmt.Sprintf("#%-4d %-7s %-22v %-22v %-13s %8d %8d %8s %5d %8s", f.Number, f.Network, f.Pair.Client, f.Pair.Server,
-		f.State, f.Client.Bytes, f.Server.Bytes, rtt, again, Duration(now.Sub(f.First).Round(time.Millisecond)))
 }

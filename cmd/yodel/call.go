@@ -38,6 +38,7 @@ type callFlags struct {
 	trace, history         string
 	eachCall               bool
 	noHistory, noRecord    bool
+	watch                  bool
 }
 
 func newCall(s std) *cobra.Command {
@@ -66,9 +67,10 @@ PORT is a number or a name from /etc/services.`,
 		},
 	}
 	f.bind(cmd.Flags())
-	advanced(cmd, "quiet", "wait", "insecure", "server-name", "source", "proxy", "proxy-source", "ipv4", "ipv6", "history", "no-history", "no-record", "each-call")
+	advanced(cmd, "quiet", "wait", "insecure", "server-name", "source", "proxy", "proxy-source", "ipv4", "ipv6", "history", "no-history", "no-record", "each-call", "timeout")
 	cmd.MarkFlagsMutuallyExclusive("prompt", "verify", "expect", "connect-only")
 	cmd.MarkFlagsMutuallyExclusive("ipv4", "ipv6")
+	cmd.MarkFlagsMutuallyExclusive("watch", "json")
 	cmd.MarkFlagsMutuallyExclusive("pin", "insecure")
 	return cmd
 }
@@ -85,6 +87,7 @@ func (f *callFlags) bind(fs *pflag.FlagSet) {
 	fs.BoolVar(&f.crlf, "crlf", false, "send newlines as CR LF (by itself for ports 21, 23, 25 and 80)")
 	fs.DurationVar(&f.timeout, "timeout", 0, "give up when connecting takes, or nothing moves for, so long (0: never; 10 s when checking)")
 	fs.StringVar(&f.pin, "pin", "", "tls: accept exactly the certificate with this `fingerprint`")
+	fs.BoolVar(&f.watch, "watch", false, "show the packets of the connection beside the dialogue, on standard error")
 	fs.StringVar(&f.trace, "trace", "", "write all events of the connection to this `file`")
 	fs.BoolVarP(&f.quiet, "quiet", "q", false, "do not say who is connected and who closes")
 	fs.DurationVar(&f.wait, "wait", time.Second, "udp: how long to wait for another datagram at the end")
@@ -117,12 +120,16 @@ func (f *callFlags) run(ctx context.Context, s std, to sock.Address) error {
 	if err != nil {
 		return err
 	}
+	endWatch, err := c.startWatch()
+	if err != nil {
+		return errors.Join(err, closeTrace())
+	}
 	conn, err := c.dial(ctx, opts)
 	if err == nil {
 		err = c.talk(ctx, cancel, call.Record(conn, to, c.view()))
 	}
-	if traceErr := closeTrace(); err == nil {
-		err = traceErr
+	if endErr := errors.Join(endWatch(), closeTrace()); err == nil {
+		err = endErr
 	}
 	return err
 }

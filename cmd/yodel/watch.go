@@ -10,103 +10,216 @@ import (
 	"os/signal"
 	"runtime"
 	"syscall"
+	"time"
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
 	"yodel/internal/escape"
+	"yodel/internal/privilege"
 	"yodel/watch"
 	"yodel/watch/pcap"
 )
 
 // watchFlags are the flags of watch.
 type watchFlags struct {
-	read, write      string
-	follow           bool
-	json, hex, brief bool
-	text             int
+	read, write, html        string
+	follow                   bool
+	json, hex, brief, quiet  bool
+	text, count, ring        int
+	run, packets, allUsers   bool
+	pids                     []int
+	interfaceName, shownFile string
+	duration                 time.Duration
 }
 
 func newWatch(s std) *cobra.Command {
 	f := &watchFlags{}
 	cmd := &cobra.Command{
-		Use:   "watch [PORT|ADDRESS|SOCKET...]",
-		Short: "See the packets of connections, and what each one means",
-		Long: `See the packets of connections as a sequence diagram, one row a packet: flags, numbers,
-payload, and what it means: connect(), sent again and why, a reader that does not read,
-who has reset it. At the end comes the sum of each connection.
+		Use:   "watch [PORT|ADDRESS|SOCKET...] [--run -- COMMAND...]",
+		Short: "See the packets of your own connections, and what each one means",
+		Long: `See what your own connections put on the wire, and nobody else's. Alone it shows a row for each
+connection. With a port (80, smtp), an address (192.0.2.1, 2001:db8::/32), a socket
+(192.0.2.1:80, [::1]:80), a process (--pid) or a command (--run) it shows those packets as a
+sequence diagram, one row a packet: flags, numbers, payload, and what it means: connect(), sent
+again and why, a reader that does not read, who has reset it. At the end of each connection, and
+with ^C, comes its sum.
 
-A capture file (pcap or pcapng, of tcpdump, Wireshark or yodel) is read with --read; "-"
-is standard input. Words narrow what is shown: a port (80, smtp), an address
-(192.0.2.1, 2001:db8::/32) or a socket (192.0.2.1:80, [::1]:80), at either end.`,
-		Example: `  yodel watch --read echo.pcapng
-  yodel watch --read echo.pcapng --json 15213
-  yodel watch --read big.pcap --write echo.pcapng 127.0.0.1:15213
-  yodel watch --read growing.pcap --follow`,
+That needs root or some capabilities, and Linux; without them the list of connections is shown.
+With --read packets come from a capture file (pcap or pcapng, of tcpdump, Wireshark or yodel), on
+any system; "-" is standard input.
+
+With --run what is shown goes to standard error (--output), and the exit status is the command's:
+128 and the number of the signal that has ended it.`,
+		Example: `  yodel watch
+  yodel watch 15213
+  yodel watch --run -- curl -s http://localhost:10080/
+  yodel watch smtp --write mail.pcapng --html mail.html
+  yodel watch --read echo.pcapng --json 15213`,
 		RunE: func(cmd *cobra.Command, args []string) error {
+			var command []string
+			if n := cmd.ArgsLenAtDash(); n >= 0 {
+				args, command = args[:n], args[n:]
+			}
 			filter, err := watch.ParseFilter(args...)
 			if err != nil {
 				return usageError{err}
 			}
-			return f.run(cmd.Context(), s, filter)
+			return f.start(cmd.Context(), s, filter, command)
 		},
 	}
 	f.bind(cmd.Flags())
-	cmd.MarkFlagsMutuallyExclusive("json", "hex")
-	cmd.MarkFlagsMutuallyExclusive("json", "summary")
-	cmd.MarkFlagsMutuallyExclusive("hex", "summary")
+	advanced(cmd, "text", "count", "duration", "interface", "ring", "all-users", "output", "quiet", "packets")
+	cmd.MarkFlagsMutuallyExclusive("json", "hex", "summary", "quiet")
+	for _, live := range []string{"run", "pid", "all-users", "interface", "duration", "ring", "packets"} {
+		cmd.MarkFlagsMutuallyExclusive("read", live)
+	}
+	cmd.MarkFlagsMutuallyExclusive("run", "duration")
+	cmd.MarkFlagsMutuallyExclusive("run", "count")
 	return cmd
 }
 
 func (f *watchFlags) bind(fs *pflag.FlagSet) {
 	fs.StringVarP(&f.read, "read", "r", "", "read the packets of a capture `file`; - is standard input")
 	fs.BoolVarP(&f.follow, "follow", "f", false, "with --read: wait for more at the end of the file")
-	fs.StringVarP(&f.write, "write", "w", "", "write what is shown to a pcapng `file`; - is standard output")
+	fs.StringVarP(&f.write, "write", "w", "", "write the packets shown to a pcapng `file`; - is standard output")
+	fs.StringVar(&f.html, "html", "", "write a page of the packets shown to a `file`, at the end")
+	fs.BoolVar(&f.run, "run", false, "run the command after --, and show its connections")
+	fs.IntSliceVarP(&f.pids, "pid", "p", nil, "show the connections of this `process` and of those that it starts")
+	fs.BoolVar(&f.packets, "packets", false, "show each packet, though no connection is named")
 	fs.BoolVar(&f.json, "json", false, "print JSON lines")
 	fs.BoolVar(&f.hex, "hex", false, "show payload as a hexadecimal dump")
-	fs.IntVar(&f.text, "text", watch.DefaultText, "show so many bytes of payload in a row; 0: none")
 	fs.BoolVar(&f.brief, "summary", false, "show the sums only")
+	fs.BoolVarP(&f.quiet, "quiet", "q", false, "show nothing but the sum of all, on standard error")
+	fs.IntVar(&f.text, "text", watch.DefaultText, "show so many bytes of payload in a row; 0: none")
+	fs.IntVarP(&f.count, "count", "c", 0, "end after so many packets have been shown; 0: do not")
+	fs.DurationVar(&f.duration, "duration", 0, "end after so long; 0: do not")
+	fs.StringVarP(&f.interfaceName, "interface", "i", "", "watch this interface only, by its `name`")
+	fs.IntVar(&f.ring, "ring", 0, "how many KiB of packets may wait; 0: 16,384")
+	fs.BoolVar(&f.allUsers, "all-users", false, "as root: show the connections of all users; it is said wherever they are shown")
+	fs.StringVarP(&f.shownFile, "output", "o", "", "show on this `file`; - is standard output")
 }
 
-// run is one watch.
-func (f *watchFlags) run(ctx context.Context, s std, filter watch.Filter) error {
-	if err := f.check(); err != nil {
+// start is one watch, of a file or of what goes on.
+func (f *watchFlags) start(ctx context.Context, s std, filter watch.Filter, command []string) error {
+	if err := f.check(command); err != nil {
 		return err
 	}
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	defer onInterrupt(cancel)()
 	signal.Ignore(syscall.SIGPIPE) // what is recorded is finished, though nobody looks
-	src, closeSource, err := f.open(ctx, s)
-	if err != nil {
-		return err
+	w := &watching{watchFlags: f, std: s, filter: filter, command: command}
+	var err error
+	if f.read != "" {
+		defer onInterrupt(cancel)()
+		err = w.file(ctx)
+	} else {
+		err = w.live(ctx)
 	}
-	defer closeSource()
-	out := newWatchOutput(s.out, f.read != "" && f.read != "-" && !f.follow)
-	record, closeRecord, err := f.record(src, s)
-	if err != nil {
-		return err
-	}
-	cfg := &watch.Config{Filter: filter, View: watch.Views(f.view(out), record)}
-	_, err = watch.Watch(ctx, src.Source, cfg)
-	if cut := (*pcap.TruncatedError)(nil); ctx.Err() != nil && errors.As(err, &cut) {
-		err = nil // we have stopped reading, the file goes on
-	}
-	err = errors.Join(f.named(err), out.Flush(), closeRecord())
 	if errors.Is(err, syscall.EPIPE) { // head(1) has seen enough
 		err = nil
 	}
 	return err
 }
 
-func (f *watchFlags) check() error {
+func (f *watchFlags) check(command []string) error {
+	if f.run != (len(command) > 0) {
+		return usagef("say --run and, after --, what to run: yodel watch --run -- curl http://localhost/")
+	}
+	for name, n := range map[string]int64{"count": int64(f.count), "duration": int64(f.duration), "ring": int64(f.ring)} {
+		if n < 0 {
+			return usagef("--%s=%d: it can't be negative", name, n)
+		}
+	}
+	toStdout := f.write == "-"
 	switch {
 	case f.follow && f.read == "":
 		return usagef("--follow goes on at the end of a file: say which, with --read")
 	case f.follow && f.read == "-":
 		return usagef("--follow is for files: a pipe goes on until its writer ends it")
-	case f.write == "-" && (f.json || f.hex || f.brief):
-		return usagef("--write - needs standard output for itself: leave --json, --hex and --summary out, or write to a file")
+	case toStdout && (f.json || f.hex || f.brief) && f.shownFile == "":
+		return usagef("--write - needs standard output for itself: leave --json, --hex and --summary out, say --output, or write to a file")
+	case toStdout && f.run:
+		return usagef("--write -: standard output is the command's: write to a file")
+	case f.ring > 1<<20:
+		return usagef("--ring=%d: at most %d KiB (1 GiB)", f.ring, 1<<20)
+	}
+	return nil
+}
+
+// watching is one watch under way.
+type watching struct {
+	*watchFlags
+	std
+	filter  watch.Filter
+	command []string
+	user    privilege.Credentials // who has called sudo; the zero value: nobody has
+
+	source  packetSource
+	shown   io.Writer // where rows go; nil: nowhere
+	flush   []func() error
+	closers []func() error
+}
+
+// file watches a file.
+func (w *watching) file(ctx context.Context) (err error) {
+	defer func() { err = errors.Join(err, w.finish()) }()
+	if err := w.open(ctx); err != nil {
+		return err
+	}
+	if err := w.openShown(w.read != "-" && !w.follow); err != nil {
+		return err
+	}
+	record, err := w.record("")
+	if err != nil {
+		return err
+	}
+	page, err := w.page("what "+escape.StringN(w.read, 200)+" has")
+	if err != nil {
+		return err
+	}
+	err = w.watch(ctx, w.view(), record, page)
+	if cut := (*pcap.TruncatedError)(nil); ctx.Err() != nil && errors.As(err, &cut) {
+		err = nil // we have stopped reading, the file goes on
+	}
+	return w.named(err)
+}
+
+// watch shows what the source has.
+func (w *watching) watch(ctx context.Context, views ...watch.View) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	if w.count > 0 {
+		views = append(views, &countView{left: w.count, done: cancel})
+	}
+	sum, err := watch.Watch(ctx, w.source.Source, &watch.Config{Filter: w.filter, View: watch.Views(views...)})
+	if w.quiet {
+		fmt.Fprint(w.err, watch.CaptureSummary(sum))
+	}
+	return err
+}
+
+// finish writes out what waits, and closes all.
+func (w *watching) finish() error {
+	var err error
+	for _, f := range append(w.flush, w.closers...) {
+		err = errors.Join(err, f())
+	}
+	return err
+}
+
+// countView ends a watch after so many packets.
+type countView struct {
+	left int
+	done func()
+}
+
+func (v *countView) Show(e *watch.Event) error {
+	switch e.Type {
+	case watch.Segment, watch.Datagram, watch.ICMP:
+		if v.left--; v.left == 0 {
+			v.done()
+		}
 	}
 	return nil
 }
@@ -123,19 +236,40 @@ func (f *watchFlags) named(err error) error {
 	return fmt.Errorf("read %s: %w", escape.StringN(name, 200), err)
 }
 
-// view is what shows the packets: nothing if standard output is for the capture.
-func (f *watchFlags) view(w io.Writer) watch.View {
+// openShown opens what rows are shown on; they are gathered if nobody waits for more.
+func (w *watching) openShown(gather bool) error {
+	out := w.out
 	switch {
-	case f.write == "-":
+	case w.quiet || w.write == "-" && w.shownFile == "":
 		return nil
-	case f.json:
-		return &watch.JSONView{W: w}
+	case w.shownFile != "" && w.shownFile != "-":
+		file, err := w.create("--output", w.shownFile)
+		if err != nil {
+			return err
+		}
+		out = file
+	case w.run && w.shownFile == "":
+		out = w.err
 	}
-	text := f.text
+	o := newWatchOutput(out, gather)
+	w.shown = o
+	w.flush = append(w.flush, o.Flush)
+	return nil
+}
+
+// view is what shows the packets: nil if nothing does.
+func (w *watching) view() watch.View {
+	switch {
+	case w.shown == nil:
+		return nil
+	case w.json:
+		return &watch.JSONView{W: w.shown}
+	}
+	text := w.text
 	if text == 0 {
 		text = -1
 	}
-	return &watch.Diagram{W: w, Hex: f.hex, Brief: f.brief, Text: text}
+	return &watch.Diagram{W: w.shown, Hex: w.hex, Brief: w.brief, Text: text}
 }
 
 // packetSource is where packets come from, and what is known of that.
@@ -145,25 +279,21 @@ type packetSource struct {
 	pcap *pcap.Reader // nil: live
 }
 
-// open opens what is to be watched. The function returned closes it.
-func (f *watchFlags) open(ctx context.Context, s std) (*packetSource, func() error, error) {
-	if f.read == "" {
-		return openLive(ctx, f)
-	}
-	in, file, err := f.input(ctx, s)
+// open opens the file that is to be watched.
+func (w *watching) open(ctx context.Context) error {
+	in, file, err := w.input(ctx, w.std)
 	if err != nil {
-		return nil, nil, err
+		return err
 	}
-	closeFile := func() error { return nil }
 	if file != nil {
-		closeFile = file.Close
+		w.closers = append(w.closers, file.Close)
 	}
 	r, err := pcap.NewReader(in)
 	if err != nil {
-		closeFile()
-		return nil, nil, f.named(err)
+		return w.named(err)
 	}
-	return &packetSource{watch.File(r), file, r}, closeFile, nil
+	w.source = packetSource{watch.File(r), file, r}
+	return nil
 }
 
 // input opens the file to read.
@@ -193,46 +323,63 @@ func untilDone(ctx context.Context, r io.Reader) io.Reader {
 	return out
 }
 
-// record returns what writes the capture file that was asked for; nil if none was.
-func (f *watchFlags) record(src *packetSource, s std) (watch.View, func() error, error) {
-	done := func() error { return nil }
-	if f.write == "" {
-		return nil, done, nil
+// record returns what writes the capture file that was asked for; nil if none was. The
+// comment is for the whole file.
+func (w *watching) record(comment string) (watch.View, error) {
+	if w.write == "" {
+		return nil, nil
 	}
-	out := s.out
-	if f.write != "-" {
-		file, err := createCapture(f.write, src.file)
+	out := w.out
+	if w.write != "-" {
+		file, err := w.create("--write", w.write)
 		if err != nil {
-			return nil, nil, err
+			return nil, err
 		}
-		out, done = file, file.Close
+		out = file
 	}
-	w := pcap.NewWriter(out, &pcap.Section{
-		OS: runtime.GOOS, Hardware: runtime.GOARCH, Application: "yodel watch " + versionText(),
+	p := pcap.NewWriter(out, &pcap.Section{
+		OS: runtime.GOOS, Hardware: runtime.GOARCH, Application: "yodel watch " + versionText(), Comment: comment,
 	})
-	finish := func() error {
-		if src.pcap != nil {
-			w.WriteNames(src.pcap.Names())
+	w.flush = append(w.flush, func() error {
+		if w.source.pcap != nil {
+			p.WriteNames(w.source.pcap.Names())
 		}
-		return errors.Join(w.Flush(), done())
-	}
-	return watch.NewRecorder(w), finish, nil
+		return p.Flush()
+	})
+	return watch.NewRecorder(p), nil
 }
 
-// createCapture creates a capture file, which is for its owner alone, unless it is the
-// one that is read.
-func createCapture(path string, reading *os.File) (*os.File, error) {
-	if reading != nil {
+// page returns what writes the page that was asked for; nil if none was.
+func (w *watching) page(about string) (watch.View, error) {
+	if w.html == "" {
+		return nil, nil
+	}
+	file, err := w.create("--html", w.html)
+	if err != nil {
+		return nil, err
+	}
+	return &watch.Page{W: file, About: about}, nil
+}
+
+// create creates a file that is for its owner alone: it may have what others said. It is
+// not the one that is read.
+func (w *watching) create(flag, path string) (*os.File, error) {
+	if reading := w.source.file; reading != nil {
 		if here, err := os.Stat(path); err == nil {
 			if there, err := reading.Stat(); err == nil && os.SameFile(here, there) {
-				return nil, usagef("--write %s is the file that is read: write to another one", escape.StringN(path, 200))
+				return nil, usagef("%s %s is the file that is read: write to another one", flag, escape.StringN(path, 200))
 			}
 		}
 	}
-	file, err := os.OpenFile(path, os.O_CREATE|os.O_WRONLY|os.O_TRUNC, 0o600)
+	var file *os.File
+	err := asInvoker(w.user, func() (err error) {
+		file, err = os.OpenFile(path, os.O_CREATE|os.O_WRONLY|os.O_TRUNC, 0o600)
+		return err
+	})
 	if err != nil {
-		return nil, fmt.Errorf("--write: %w", err)
+		return nil, fmt.Errorf("%s: %w", flag, err)
 	}
+	w.closers = append(w.closers, file.Close)
 	return file, nil
 }
 

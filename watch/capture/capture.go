@@ -289,6 +289,9 @@ func (e *PrivilegeError) Error() string {
 	return s + ": run it as root, or, as root, setcap " + setcapWord + " " + program
 }
 
+// A Capability is one of capabilities(7), by its number.
+type Capability uint8
+
 // setcapWord is what makes a program capable of the best method.
 const setcapWord = "cap_net_raw,cap_net_admin,cap_bpf=ep"
 

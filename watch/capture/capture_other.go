@@ -32,11 +32,14 @@ func (*Capture) Stop() error { return nil }
 // Close does nothing.
 func (*Capture) Close() error { return nil }
 
+// Trace is a capability of Linux.
+const Trace Capability = 0
+
 // DropCapabilities does nothing: there are none.
-func DropCapabilities() error { return nil }
+func DropCapabilities(...Capability) error { return nil }
 
 // NewTable returns an error that is [errors.ErrUnsupported].
-func NewTable() (*Table, error) {
+func NewTable(*Config) (*Table, error) {
 	return nil, fmt.Errorf("watch: the list of connections is for Linux, %w on %s: netstat -an shows what this system tells",
 		errors.ErrUnsupported, runtime.GOOS)
 }

@@ -11,9 +11,9 @@ type Connections struct {
 	UID  uint32 // whose connections they are
 	Own  []Connection
 
-	// Hidden is how many connections of others there are: TCP connections, and sockets
-	// for datagrams that are connected. Not all of TCP's last states have an owner: one
-	// in TIME-WAIT is not counted and not shown.
+	// Hidden is how many connections of others there are, whatever was asked for: TCP
+	// connections, and sockets for datagrams that are connected. Not all of TCP's last
+	// states have an owner: one in TIME-WAIT is not counted and not shown.
 	Hidden int
 
 	// HiddenPorts is how many sockets of others wait for someone.
@@ -27,6 +27,7 @@ type Connection struct {
 	Local   netip.AddrPort
 	Remote  netip.AddrPort // the zero port: none
 	Cookie  uint64         // the kernel's name of the socket; no other one has had it
+	UID     uint32         // whose it is
 
 	// Processes are those that have the socket open, as far as this process may look
 	// into them: its own user's.

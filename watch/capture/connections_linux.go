@@ -3,6 +3,7 @@ package capture
 import (
 	"cmp"
 	"errors"
+	"net/netip"
 	"os"
 	"slices"
 	"strconv"
@@ -14,33 +15,44 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// A Table lists the connections of this process's own user, as the kernel knows them:
-// no packet is looked at, and no privilege is needed. It is for one goroutine, and shows
-// the network namespace in which it was made.
+// A Table lists a user's connections, as the kernel knows them: no packet is looked at,
+// and no privilege is needed. It is for one goroutine, and shows the network namespace in
+// which it was made.
 type Table struct {
+	cfg   Config
 	uid   uint32
 	diag  *diag
+	tree  *tree // nil: all processes
 	known map[uint64]sighting
 	old   bool // Refresh has run
 }
 
-// A sighting is when a table has first seen a socket.
+// A sighting is what a table knows of a socket from before.
 type sighting struct {
 	first time.Time
 	whole bool
+	ours  bool // it was held by one of the processes asked for
 }
 
-// NewTable returns a table; Close it after use.
-func NewTable() (*Table, error) {
-	uid := uint32(os.Getuid())
-	if err := distinct(uid); err != nil {
+// NewTable returns a table of the connections that a capture with this Config would show;
+// its UID, AllUsers, Ports, Addresses and Processes count. Nil is all of this process's
+// user. Close it after use.
+func NewTable(cfg *Config) (*Table, error) {
+	if cfg == nil {
+		cfg = &Config{}
+	}
+	if err := cfg.check(); err != nil {
+		return nil, err
+	}
+	uid, err := owner(cfg)
+	if err != nil {
 		return nil, err
 	}
 	d, err := newDiag()
 	if err != nil {
 		return nil, err
 	}
-	return &Table{uid: uid, diag: d, known: map[uint64]sighting{}}, nil
+	return &Table{cfg: *cfg, uid: uid, diag: d, tree: newTree(cfg.Processes), known: map[uint64]sighting{}}, nil
 }
 
 // Close gives back the table's socket.
@@ -58,14 +70,14 @@ func (t *Table) Refresh() (Connections, error) {
 	take := func(e *socketEntry) {
 		switch {
 		case !e.hasOwner() || e.Local.Port() == 0:
-		case e.UID != t.uid && e.Remote.Port() == 0:
+		case e.UID != t.uid && !t.cfg.AllUsers && e.Remote.Port() == 0:
 			all.HiddenPorts++
-		case e.UID != t.uid:
+		case e.UID != t.uid && !t.cfg.AllUsers:
 			all.Hidden++
-		default:
+		case t.cfg.wants(e):
 			seen, ok := t.known[e.Cookie]
 			if !ok {
-				seen = sighting{now, t.old}
+				seen = sighting{first: now, whole: t.old}
 			}
 			known[e.Cookie], inodes[e.Cookie] = seen, e.Inode
 			all.Own = append(all.Own, connection(e, seen, now))
@@ -76,12 +88,41 @@ func (t *Table) Refresh() (Connections, error) {
 		return Connections{}, err
 	}
 	t.known, t.old = known, true
-	holders := holders(t.uid)
-	for i := range all.Own {
-		all.Own[i].Processes = holders[inodes[all.Own[i].Cookie]]
-	}
+	t.addProcesses(&all, inodes)
 	slices.SortFunc(all.Own, byPlace)
 	return all, nil
+}
+
+// wants reports whether a socket has one of the ports and one of the addresses.
+func (c *Config) wants(e *socketEntry) bool {
+	ports := len(c.Ports) == 0 || slices.Contains(c.Ports, e.Local.Port()) || slices.Contains(c.Ports, e.Remote.Port())
+	return ports && (len(c.Addresses) == 0 || slices.ContainsFunc(c.Addresses, func(p netip.Prefix) bool {
+		return p.Contains(e.Local.Addr().Unmap()) || e.Remote.IsValid() && p.Contains(e.Remote.Addr().Unmap())
+	}))
+}
+
+// addProcesses notes who has the sockets open, and leaves out those that nobody had who
+// was asked for.
+func (t *Table) addProcesses(all *Connections, inodes map[uint64]uint32) {
+	holders := holders(t.uid)
+	kept := all.Own[:0]
+	for _, c := range all.Own {
+		c.Processes = holders[inodes[c.Cookie]]
+		if t.isAskedFor(&c) {
+			kept = append(kept, c)
+		}
+	}
+	all.Own = kept
+}
+
+func (t *Table) isAskedFor(c *Connection) bool {
+	seen := t.known[c.Cookie]
+	if t.tree == nil || seen.ours {
+		return true
+	}
+	seen.ours = slices.ContainsFunc(c.Processes, func(p Process) bool { return t.tree.has(p.PID) })
+	t.known[c.Cookie] = seen
+	return seen.ours
 }
 
 func byPlace(a, b Connection) int {
@@ -107,7 +148,7 @@ func stateName(state uint8) string {
 
 func connection(e *socketEntry, seen sighting, now time.Time) Connection {
 	c := Connection{
-		Network: "tcp", State: stateName(e.State), Local: e.Local, Remote: e.Remote, Cookie: e.Cookie,
+		Network: "tcp", State: stateName(e.State), Local: e.Local, Remote: e.Remote, Cookie: e.Cookie, UID: e.UID,
 		Age: now.Sub(seen.first), Whole: seen.whole, Unread: int(e.RQueue), Unsent: int(e.WQueue),
 		TCP: parseTCPInfo(e.TCPInfo),
 	}

@@ -5,6 +5,7 @@ import (
 	"net"
 	"net/netip"
 	"os"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -26,7 +27,7 @@ func TestConnections(t *testing.T) {
 	var l net.Listener
 	var c, toOther net.Conn
 	if err := a.Inside(func() (err error) {
-		if table, err = NewTable(); err != nil {
+		if table, err = NewTable(nil); err != nil {
 			return err
 		}
 		lc := net.ListenConfig{}
@@ -79,6 +80,58 @@ func TestConnections(t *testing.T) {
 	}
 	if same := second.Own[0]; same.Cookie != conn.Cookie || same.Age <= 0 || same.Age != second.Time.Sub(first.Time) {
 		t.Errorf("%+v", same)
+	}
+}
+
+// A table shows what was asked for: ports, addresses, processes, users.
+func TestConnectionsAskedFor(t *testing.T) {
+	t.Parallel()
+	a, _ := netns.Two(t)
+	other := startUser(t, a, firstUser)
+	other.do(errand{Do: "serve", Local: []string{"127.0.0.1:10007"}})
+	child := startUser(t, a, 0)
+	child.do(errand{Do: "serve", Local: []string{"127.0.0.1:10008", "127.0.0.2:10009"}})
+	local := func(cfg *Config) (ports []uint16) {
+		t.Helper()
+		var table *Table
+		err := a.Inside(func() (err error) {
+			table, err = NewTable(cfg)
+			return err
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer table.Close()
+		var all Connections
+		for range 2 { // the second time it is known
+			if all, err = table.Refresh(); err != nil {
+				t.Fatal(err)
+			}
+		}
+		for _, c := range all.Own {
+			ports = append(ports, c.Local.Port())
+		}
+		return ports
+	}
+	for name, test := range map[string]struct {
+		cfg  Config
+		want []uint16
+	}{
+		"all":             {Config{}, []uint16{10008, 10009}},
+		"a port":          {Config{Ports: []uint16{10009, 7}}, []uint16{10009}},
+		"an address":      {Config{Addresses: []netip.Prefix{netip.MustParsePrefix("127.0.0.1/32")}}, []uint16{10008}},
+		"a process":       {Config{Processes: []int{child.cmd.Process.Pid}}, []uint16{10008, 10009}},
+		"its parent":      {Config{Processes: []int{os.Getpid()}}, []uint16{10008, 10009}},
+		"another process": {Config{Processes: []int{other.cmd.Process.Pid}}, nil},
+		"another user":    {Config{UID: firstUser}, []uint16{10007}},
+		"all users":       {Config{AllUsers: true}, []uint16{10007, 10008, 10009}},
+	} {
+		if got := local(&test.cfg); !slices.Equal(got, test.want) {
+			t.Errorf("%s: %v, want %v", name, got, test.want)
+		}
+	}
+	if _, err := NewTable(&Config{Ports: make([]uint16, 65)}); err == nil {
+		t.Error("too many ports")
 	}
 }
 

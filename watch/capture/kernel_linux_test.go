@@ -453,8 +453,11 @@ func TestTag(t *testing.T) {
 func TestCapabilities(t *testing.T) {
 	t.Parallel()
 	yodeltest.NeedRoot(t)
-	if none, err := noCapabilities(); none || err != nil {
+	if none, err := onlyCapabilities(0); none || err != nil {
 		t.Errorf("root has none: %v, %v", none, err)
+	}
+	if all, err := onlyCapabilities(1<<64 - 1); !all || err != nil {
+		t.Errorf("root has more than all: %v, %v", all, err)
 	}
 }
 
