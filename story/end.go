@@ -16,10 +16,10 @@ type ending struct {
 
 	how     Verdict // who closed; "" if nobody did
 	why     string
-	hard    bool // by RST: not as the two had agreed
+	hard    bool    // by RST: not as the two had agreed
 	kernel  Verdict // of whose kernel the RST is, if that is certain; how may be less than that
-	answers bool // by RST that only answers what came
-	blind   bool // a capture had ended before: what did not come can't be told
+	answers bool    // by RST that only answers what came
+	blind   bool    // a capture had ended before: what did not come can't be told
 
 	unsure string   // why it is not certain who has closed
 	toTell []string // what would show it

@@ -356,6 +356,9 @@ func (j *jury) judge(r *round) {
 		return
 	}
 	j.found(r, s, "", whole)
+	if _, _, there, ok := r.tapes[1].caller(r.port); ok && there.After(last) { // both have one clock
+		last = there
+	}
 	j.adds(r, s, first, last)
 	for _, v := range variations {
 		j.vary(r, whole, v.name, v.alter, caller)
