@@ -57,7 +57,35 @@ func TestStoryOfACall(t *testing.T) {
 	s := serve(t, "daytime@127.0.0.1:0")
 	r := runYodel(t, "", "story", s.address(0))
 	wantStatus(t, r, 0)
-	for _, want := range []string{"one-sided", "connect()", "read() = ", "verdict: cannot tell", "to tell:"} {
+	wants := []string{"both ends", "SYN, ACK", "connect()", "read() = ", "verdict: "}
+	if strings.Contains(r.out, "packets were not watched") {
+		wants = []string{"one-sided", "connect()", "read() = ", "verdict: cannot tell", "to tell:"}
+	}
+	for _, want := range wants {
+		if !strings.Contains(r.out, want) {
+			t.Errorf("no %q in\n%s", want, r.out)
+		}
+	}
+}
+
+// A call that was watched is kept with its packets; --no-record keeps none.
+func TestStoryOfAWatchedCall(t *testing.T) {
+	t.Parallel()
+	yodeltest.NeedLinux(t)
+	yodeltest.NeedRoot(t)
+	dir := t.TempDir()
+	yodel := func(args ...string) result {
+		return runWith(t, "hello\n", []string{"XDG_STATE_HOME=" + dir}, args...)
+	}
+	s := serve(t, "echo@127.0.0.1:0")
+	wantStatus(t, yodel("call", "--watch", "--no-record", s.address(0)), 0)
+	if files, _ := filepath.Glob(filepath.Join(dir, "yodel", recentDir, "*")); len(files) != 0 {
+		t.Errorf("--no-record has kept %q", files)
+	}
+	wantStatus(t, yodel("call", "--watch", s.address(0)), 0)
+	r := yodel("story", "last")
+	wantStatus(t, r, 0)
+	for _, want := range []string{"both ends", "SYN, ACK", "connect()", "shutdown()", "FIN, ACK", "verdict: "} {
 		if !strings.Contains(r.out, want) {
 			t.Errorf("no %q in\n%s", want, r.out)
 		}
