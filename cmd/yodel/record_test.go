@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"yodel/trace"
+	"yodel/yodeltest"
 )
 
 // A call and its server are kept, and told as one story; --no-record keeps nothing.
@@ -75,7 +76,14 @@ func TestStoryOfAWatchedCall(t *testing.T) {
 	yodeltest.NeedRoot(t)
 	dir := t.TempDir()
 	yodel := func(args ...string) result {
-		return runWith(t, "hello\n", []string{"XDG_STATE_HOME=" + dir}, args...)
+		t.Helper()
+		p := startWith(t, []string{"XDG_STATE_HOME=" + dir}, program(t), args...)
+		if args[0] == "call" {
+			p.say(t, "hello\n")
+		}
+		p.in.Close()
+		status := p.wait(t)
+		return result{status: status, out: p.out.String(), err: p.err.String()}
 	}
 	s := serve(t, "echo@127.0.0.1:0")
 	wantStatus(t, yodel("call", "--watch", "--no-record", s.address(0)), 0)
