@@ -10,6 +10,7 @@ import (
 	"io"
 	"net/netip"
 	"slices"
+	"strings"
 	"time"
 
 	"yodel/internal/escape"
@@ -402,6 +403,15 @@ func (t *traced) find(op trace.Op) *trace.Event {
 		}
 	}
 	return nil
+}
+
+// via returns how a server's program has got a connection that came through a proxy,
+// which told it whose it is; "" if it did not.
+func (t *traced) via() string {
+	if a := t.find(trace.Accept); a != nil && strings.HasPrefix(a.Text, "by way of ") {
+		return a.Text
+	}
+	return ""
 }
 
 func (t *traced) first() time.Time { return t.calls[0].Time.Add(-t.calls[0].Took) }

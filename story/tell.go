@@ -457,6 +457,10 @@ func (t *teller) finish() {
 func (t *teller) traces() {
 	sv := t.c.calls[server]
 	a := sv.find(trace.Accept)
+	if via := sv.via(); via != "" {
+		t.s.Notes = append(t.s.Notes, "the server's program has it "+escape.StringN(via, 80)+": a proxy; its own connection to the server is another one")
+		return
+	}
 	if a == nil || t.w.line[server] == nil {
 		return
 	}
