@@ -87,8 +87,8 @@ func TestStoryBehindHAProxy(t *testing.T) {
 	r := runYodel(t, "", "story", ours, theirs)
 	wantStatus(t, r, 0)
 	for _, want := range []string{"both ends", "connect()", "accept() = ", "by way of 127.0.0.1:"} {
-		if strings.Count(r.out, want) != 1 {
-			t.Errorf("not one %q in\n%s", want, r.out)
+		if !strings.Contains(r.out, want) {
+			t.Errorf("no %q in\n%s", want, r.out)
 		}
 	}
 }
