@@ -149,7 +149,11 @@ func (w *walk) complete() {
 	for i := range w.held {
 		from = min(from, w.held[i].from)
 	}
-	if first.at[0] < from {
+	switch missing := from - first.at[0]; {
+	case missing <= 0:
+	case missing < prompt: // the clocks are not known better than that
+		w.hold(first.at[0], from, HeldThere, plainly)
+	default:
 		w.held = append(w.held, held{from: first.at[0], to: from, by: HeldUnseen, why: notCaptured})
 	}
 }
