@@ -169,3 +169,29 @@ func TestRecorderLeavesOut(t *testing.T) {
 		t.Errorf("%d lines, not a header, read, write and close: %v\n%s", n, err, text)
 	}
 }
+
+// What a recorder costs its process: of an echo on a connection that stays, which is a
+// message, and of the five events that each connection has.
+func BenchmarkRecorder(b *testing.B) {
+	r := &ring{dir: b.TempDir()}
+	if err := r.next(); err != nil {
+		b.Fatal(err)
+	}
+	rec := &recorder{trace.NewWriter(r), r}
+	defer rec.close()
+	e := &trace.Event{Conn: trace.NewID(), Side: trace.Server, Time: time.Now(), Network: "tcp", Service: "echo", FD: 9, Bytes: 64, In: 64000, Out: 64000}
+	b.Run("echo", func(b *testing.B) {
+		for b.Loop() {
+			e.Op = trace.Message
+			rec.Emit(e)
+		}
+	})
+	b.Run("connection", func(b *testing.B) {
+		for b.Loop() {
+			for _, op := range []trace.Op{trace.Accept, trace.Read, trace.Write, trace.EOF, trace.Close} {
+				e.Op, e.In, e.Out = op, 64, 64
+				rec.Emit(e)
+			}
+		}
+	})
+}
