@@ -79,6 +79,7 @@ type line struct {
 	spoke  [2]int     // the packet with its first payload; -1: none
 	big    [2]int64   // the longest payload in a packet
 	zero   [2]bool    // its window was zero at some time
+	again  [2]int     // the first packet with payload that it had sent before; 0: none
 	blind  [2]bool    // its windows can't be read: their scale is not known
 	holes  []hole     // what was acknowledged and never seen
 	at     []int64    // of each packet
@@ -128,6 +129,9 @@ func (l *line) take(i int, s *sighting, shift shifts, covers *[2]cover) {
 	}
 	if s.takes() {
 		from, to := s.seq+shift[me], s.end+shift[me]
+		if s.length > 0 && to <= l.sent[me].last() && l.again[me] == 0 {
+			l.again[me] = i
+		}
 		l.room(me, to, at)
 		l.sent[me].push(point{to, at, i})
 		covers[me].add(from, to, shift[me], s.flags&packet.SYN != 0)

@@ -21,6 +21,7 @@ type sums struct {
 	delayed [2]int64
 	owed    [2]int64 // may have been the other's
 	blind   [2]int64 // may have been for want of the other's window
+	slowed  [2]int64 // may have been its kernel, for losses
 	holed   int64    // of what is not seen: for want of a whole capture
 }
 
@@ -45,6 +46,8 @@ func (w *walk) sums() sums {
 			s.owed[e] += n
 		case windowless:
 			s.blind[e] += n
+		case slowed:
+			s.slowed[e] += n
 		case notCaptured:
 			s.holed += n
 		}
@@ -119,8 +122,10 @@ func (s *sums) largest(wrong, remarkable int64) (j judged, ok bool) {
 			CannotTell, "the client's kernel put off an acknowledgement that the server's kernel waited for before it sent more (Nagle's algorithm and delayed acknowledgement)",
 			[]string{"the server's program: TCP_NODELAY, or one write in place of several"},
 		}},
-		{s.by[HeldByClient] - s.refused[client] - s.delayed[client] - s.blind[client], judged{verdict: Client}},
-		{s.server() - s.refused[server] - s.delayed[server] - s.blind[server], judged{verdict: Server}},
+		{s.slowed[client], judged{CannotTell, slowedDown, []string{"what the client's program did: its trace, with --each-call"}}},
+		{s.slowed[server], judged{CannotTell, slowedDown, []string{"what the server's program did: its trace, with --each-call"}}},
+		{s.by[HeldByClient] - s.slowed[client] - s.refused[client] - s.delayed[client] - s.blind[client], judged{verdict: Client}},
+		{s.server() - s.slowed[server] - s.refused[server] - s.delayed[server] - s.blind[server], judged{verdict: Server}},
 		{net, judged{verdict: NetworkThere}},
 	}
 	best := 0
@@ -153,6 +158,7 @@ func (s *sums) most() int64 {
 }
 
 const (
+	slowedDown     = "one end paused between what it sent, after losses: its kernel may have slowed down for them, or its program had no more"
 	windowsUnknown = "one end sent no more for a while, and it is not known whether the other could have taken it: the scale of the windows was not captured"
 	wholePackets   = "captures that have the SYNs, and at least 96 bytes of each packet: tcpdump -s 96"
 )

@@ -16,6 +16,9 @@ const (
 	// kernels put it off by 0.2 s at most, and RFC 9293 §3.8.6.3 allows 0.5 s.
 	overdue = 320_000_000
 
+	// impatient is for how long an end that gives up has waited at least.
+	impatient = 50_000_000
+
 	// delayedACK is from when on an acknowledgement counts as put off on purpose
 	// (RFC 9293 §3.8.6.3).
 	delayedACK = 15_000_000
@@ -55,6 +58,7 @@ const (
 	owed        // sent more while the other one may have owed an answer
 	notCaptured // a capture has a hole then
 	windowless  // sent more, and it is not known whether it could have before
+	slowed      // sent more after losses, for which its kernel may have slowed down
 )
 
 // held is a piece of the walk.
@@ -200,6 +204,9 @@ func (w *walk) sentBy(n node) (node, bool) {
 	if next, ok := w.released(n, came, okCame); ok {
 		return next, true
 	}
+	if next, ok := w.waitedForACK(n, came, okCame); ok {
+		return next, true
+	}
 	switch {
 	case okCame && (!okOwn || came.i >= own.i):
 		w.program(n, came, plainly)
@@ -257,6 +264,45 @@ func (w *walk) released(n node, came point, okCame bool) (node, bool) {
 	}
 	w.hold(last.at, n.time, w.holder(me, last.i, last.at), plainly)
 	return node{me, false, k, last.pos, last.at, last.i}, true
+}
+
+// waitedForACK is for an end that sends though what it sent long before has not been
+// acknowledged: a kernel sends no more then than its congestion control allows, and again,
+// or a little more, when its timer runs out (RFC 6298, RFC 5682, RFC 8985). It was the
+// network that it waited for, whichever way the loss was.
+func (w *walk) waitedForACK(n node, came point, okCame bool) (node, bool) {
+	l, me, peer := w.line[n.at], n.at, n.at.other()
+	acked, ok := l.acks[peer].before(n.i)
+	if !ok || acked.pos < 1 {
+		return node{}, false
+	}
+	p, ok := l.sent[me].reach(acked.pos + 1)
+	long := int64(neglected)
+	if w.closes(n) {
+		long = impatient
+	}
+	if !ok || p.i >= n.i || n.time-p.at < long || okCame && came.i > p.i {
+		return node{}, false
+	}
+	w.hold(p.at, n.time, w.unacknowledged(me, p, n.time), lost)
+	return node{me, true, ofStream, p.pos, p.at, p.i}, true
+}
+
+// unacknowledged returns who had what was not acknowledged in time: the way there if it had
+// not come by then, else the way back; the end itself if its kernel does not acknowledge.
+func (w *walk) unacknowledged(me end, p point, until int64) Holder {
+	far := w.line[me.other()]
+	if far == nil || w.one() {
+		return HeldUnseen
+	}
+	came, ok := far.whole[me].reach(p.pos)
+	if !ok || came.at > until-prompt {
+		return network(me)
+	}
+	if back, ok := far.acks[me.other()].reach(p.pos); ok && back.at < until {
+		return network(me.other())
+	}
+	return HeldUnseen
 }
 
 // spokeBefore reports whether an end has sent payload before packet i.
@@ -389,14 +435,23 @@ func (w *walk) wentOn(n node, own point) {
 			why = gaveUp
 		}
 	}
-	if why == plainly && w.line[me].blind[me.other()] {
+	switch {
+	case why != plainly:
+	case w.line[me].blind[me.other()]:
 		why = windowless
+	case w.line[me].repeated(me, n.i):
+		why = slowed
 	}
 	if me == server && w.accept > own.at && w.accept < n.time {
 		w.split(n, own, why)
 		return
 	}
 	w.hold(own.at, n.time, w.holder(me, own.i+1, own.at), why)
+}
+
+// repeated reports whether an end has sent payload again before packet i.
+func (l *line) repeated(e end, i int) bool {
+	return l.again[e] > 0 && l.again[e] < i
 }
 
 // closes reports whether a sending is FIN or RST and nothing else.

@@ -520,7 +520,7 @@ func (j *jury) report() {
 		j.t.Errorf("%d of %d right: less than 97 %%", all.right, n)
 	}
 	for _, v := range variations {
-		if c := j.altered[v.name]; c != nil && v.kind == same && c.right*100 < (c.right+c.cannot)*97 {
+		if c := j.altered[v.name]; c != nil && v.kind == same && c.right*100 < (c.right+c.cannot)*95 {
 			j.t.Errorf("%s: %d right, %d cannot tell: nothing was lost", v.name, c.right, c.cannot)
 		}
 	}
