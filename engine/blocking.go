@@ -220,7 +220,7 @@ func (b *Blocking) emitAccept(c *conn) {
 		return
 	}
 	c.fd = trace.Descriptor(c.raw)
-	b.emit(c, trace.Event{Op: trace.Accept, Text: c.via})
+	b.emit(c, trace.Event{Op: trace.Accept, Text: c.via, Queued: trace.Queued(c.raw)})
 }
 
 // emit completes e with what is known of c. It is called only when there is a

@@ -283,6 +283,7 @@ func (l *Listener) accepted(inner net.Conn, began time.Time) *Conn {
 	if l.opts.Sink != nil {
 		e := c.event(trace.Accept)
 		e.Took = e.Time.Sub(began)
+		e.Queued = trace.Queued(inner)
 		l.opts.Sink.Emit(&e)
 	}
 	return c

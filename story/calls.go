@@ -29,14 +29,50 @@ func (t *teller) measureCalls() {
 		t.zero = t.c.began()
 		return
 	}
+	if a := t.c.calls[server].find(trace.Accept); a != nil && a.Queued > 0 && a.Queued <= maxTook && a.Time.Add(-a.Queued).Before(first) {
+		first = a.Time.Add(-a.Queued) // it was there before the program had it
+		t.s.Start, t.zero = first.UTC(), first.UnixNano()
+	}
 	total := max(last.Sub(first), 0)
 	name := min(t.nameTook(), total)
 	t.s.Parts = Parts{Client: name, NotSeen: max(total-name, 0)}
 	if name > 0 {
 		t.s.Intervals = append(t.s.Intervals, Interval{0, name, HeldByClient, "looked up the name"})
 	}
-	t.s.Intervals = append(t.s.Intervals, Interval{name, max(total, name), HeldUnseen, ""})
+	if a := t.c.calls[server].find(trace.Accept); a != nil && a.Queued > 0 {
+		t.queueByCalls(a, name, total)
+	} else {
+		t.s.Intervals = append(t.s.Intervals, Interval{name, max(total, name), HeldUnseen, ""})
+	}
 	t.decideCalls(name, total)
+}
+
+// queueByCalls gives the accept queue what the kernel says that it had.
+func (t *teller) queueByCalls(a *trace.Event, name, total time.Duration) {
+	to := min(max(time.Duration(a.Time.UnixNano()-t.zero), name), total)
+	from := max(to-a.Queued, name)
+	t.s.Parts.AcceptQueue = to - from
+	t.s.Parts.NotSeen -= to - from
+	for _, i := range []Interval{{name, from, HeldUnseen, ""}, {from, to, HeldInQueue, "as the kernel says"}, {to, total, HeldUnseen, ""}} {
+		if i.From < i.To {
+			t.s.Intervals = append(t.s.Intervals, i)
+		}
+	}
+}
+
+// serverByCalls returns how long the connection waited to be accepted, as the server's
+// kernel says, and for how long its program had the first words and nothing more before it
+// answered.
+func (t *teller) serverByCalls() (queued, handled time.Duration) {
+	p := t.c.calls[server]
+	if a := p.find(trace.Accept); a != nil {
+		queued = a.Queued
+	}
+	r, w := p.find(trace.Read), p.find(trace.Write)
+	if r != nil && w != nil && w.In == int64(r.Bytes) {
+		handled = max(w.Time.Add(-w.Took).Sub(r.Time), 0)
+	}
+	return queued, handled
 }
 
 func (t *teller) nameTook() time.Duration {
@@ -49,7 +85,12 @@ func (t *teller) nameTook() time.Duration {
 func (t *teller) decideCalls(name, total time.Duration) {
 	remarkable := time.Duration(t.ev.opt.remarkable())
 	how, why := t.closedByCalls()
+	queued, handled := t.serverByCalls()
 	switch {
+	case queued >= remarkable && queued > total/2:
+		t.say(AcceptQueue, fmt.Sprintf("the server's kernel says that it waited in the accept queue for %s of %s", watch.Duration(queued), watch.Duration(total)))
+	case handled >= remarkable && handled > total/2:
+		t.say(Handler, fmt.Sprintf("the server's program read, and wrote %s of %s later, and read nothing more until then", watch.Duration(handled), watch.Duration(total)))
 	case name >= remarkable && name > total-name:
 		t.say(Client, fmt.Sprintf("its name took %s of %s", watch.Duration(name), watch.Duration(total)))
 	case total < remarkable && how != "":

@@ -1,6 +1,8 @@
 package story
 
 import (
+	"net/netip"
+
 	"yodel/watch/packet"
 )
 
@@ -14,9 +16,13 @@ type ending struct {
 
 	how     Verdict // who closed; "" if nobody did
 	why     string
-	hard    bool // by RST: not as the two had agreed
-	answers bool // by RST that only answers what came
-	blind   bool // a capture had ended before: what did not come can't be told
+	hard    bool    // by RST: not as the two had agreed
+	kernel  Verdict // of whose kernel the RST is, if that is certain; how may be less than that
+	answers bool    // by RST that only answers what came
+	blind   bool    // a capture had ended before: what did not come can't be told
+
+	unsure string   // why it is not certain who has closed
+	toTell []string // what would show it
 }
 
 // findEnd looks for the end of a connection.
@@ -54,9 +60,13 @@ func (w *walk) serverGone(how Verdict) (node, bool) {
 
 // reset finds the RST that has ended the connection.
 func (w *walk) reset(e *ending) bool {
-	if r, to, ok := w.forged(); ok {
+	if r, to, sure, ok := w.forged(); ok {
 		e.how, e.hard = NobodyWeSee, true
 		e.why = "a RST came to the " + to.String() + " that the " + to.other().String() + " has not sent: a host between them has, in its name"
+		if !sure {
+			e.how, e.toTell = CannotTell, []string{wholeCaptures}
+			e.why = "a RST came to the " + to.String() + " that the capture at the " + to.other().String() + "'s end has not: a host between has sent it, or that capture has lost it"
+		}
 		e.last, e.have = w.beforeReset(to, r)
 		e.tail = held{from: e.last.time, to: r.at, by: HeldUnseen}
 		return true
@@ -74,8 +84,17 @@ func (w *walk) reset(e *ending) bool {
 		return true
 	}
 	e.how = [2]Verdict{KernelOfClient, KernelOfServer}[by]
+	e.kernel = e.how
 	e.answers = w.line[by].wire.seen[r.i].ack < 0
 	e.why = w.whyReset(by, r)
+	switch {
+	case e.answers && !w.neverWas(by):
+		e.how, e.toTell = CannotTell, []string{wholeCaptures}
+		e.why += "; what has ended it there before was not captured"
+	case w.holed(by, w.silentBefore(by, r.i), r.at), w.line[by].wire.capture.saysLossy():
+		e.how, e.toTell = CannotTell, []string{wholeCaptures}
+		e.why += "; but the capture there has a hole right before, and it may have closed in it"
+	}
 	e.last, e.have = node{at: by, sent: true, kind: ofReset, time: r.at, i: r.i}, true
 	return true
 }
@@ -95,20 +114,65 @@ func (w *walk) beforeReset(at end, r point) (node, bool) {
 	return node{}, false
 }
 
+// neverWas reports whether a RST refuses a connection: the server's kernel has sent
+// nothing else. Any other RST that only answers comes from an end where the connection
+// has ended before.
+func (w *walk) neverWas(by end) bool {
+	l := w.line[by]
+	return by == server && len(l.sent[server]) == 0 && l.opens()
+}
+
 // forged finds a RST that came to an end, and was not sent by the other, and was obeyed.
-func (w *walk) forged() (r point, to end, ok bool) {
+// A capture may have lost it: so there must be more that speaks against its sender.
+func (w *walk) forged() (r point, to end, sure, ok bool) {
 	if w.line[client] == nil || w.line[server] == nil || w.one() {
-		return r, to, false
+		return r, to, false, false
 	}
 	for _, to := range []end{client, server} {
 		from := to.other()
 		for _, r := range w.line[to].resets[from] {
-			if !w.line[from].hasReset(from, r.pos) && w.covered(from, r.at) && w.obeyed(to, r) {
-				return r, to, true
+			if w.line[from].hasReset(from, r.pos) || !w.obeyed(to, r) {
+				continue
+			}
+			return r, to, w.covered(from, r.at) && (w.speaksAfter(from, r.at) || w.fromElsewhere(to, r)), true
+		}
+	}
+	return r, to, false, false
+}
+
+// speaksAfter reports whether an end has sent something but RST after a time, as nobody
+// does who has sent a RST.
+func (w *walk) speaksAfter(e end, at int64) bool {
+	l := w.line[e]
+	for i := l.indexAt(at + prompt); i < len(l.wire.seen); i++ {
+		if s := &l.wire.seen[i]; s.from == e && !s.icmp && !s.resets() {
+			return true
+		}
+	}
+	return false
+}
+
+// fromElsewhere reports whether a RST came over another number of hops than all else
+// that came from the same address.
+func (w *walk) fromElsewhere(to end, r point) bool {
+	l := w.line[to]
+	from := l.wire.flow.Pair.Server.Addr()
+	if to == server {
+		from = l.wire.flow.Pair.Client.Addr()
+	}
+	ttl, known := l.wire.seen[r.i].ttl, false
+	for _, o := range l.wire.capture.wires {
+		for i := range o.seen {
+			s := &o.seen[i]
+			if s.icmp || s.resets() || [2]netip.AddrPort{o.flow.Pair.Client, o.flow.Pair.Server}[s.from].Addr() != from {
+				continue
+			}
+			if known = true; s.ttl == ttl {
+				return false
 			}
 		}
 	}
-	return r, to, false
+	return known
 }
 
 func (l *line) hasReset(by end, pos int64) bool {
@@ -176,46 +240,91 @@ func (w *walk) whyReset(by end, r point) string {
 
 // closing finds out whose FIN was first.
 func (w *walk) closing(e *ending) {
-	var at [2]int64
-	var has [2]bool
-	for _, x := range []end{client, server} {
-		l := w.line[x]
-		if l == nil {
-			l = w.line[x.other()]
-		}
-		if has[x] = l.fin[x] >= 0; has[x] {
-			at[x] = l.at[l.fin[x]]
-		}
-	}
+	cl, cf := w.finOf(client)
+	sl, sf := w.finOf(server)
 	switch {
-	case has[client] && has[server] && w.crossed():
+	case cf < 0 && sf < 0:
+		return
+	case cf >= 0 && (sf < 0 || sl.acksAll(server, sf, cl.endOf(client, cf))):
+		e.how, e.why = ClosedByClient, "the client has closed first"
+	case sf >= 0 && (cf < 0 || cl.acksAll(client, cf, sl.endOf(server, sf))):
+		e.how, e.why = ClosedByServer, "the server has closed first"
+	default:
 		e.why = "both have closed at the same time"
 		e.how = ClosedByClient
-		if at[server] < at[client] {
+		if sl.at[sf] < cl.at[cf] {
 			e.how = ClosedByServer
 		}
-	case has[client] && (!has[server] || w.finBefore(client)):
-		e.how, e.why = ClosedByClient, "the client has closed first"
-	case has[server]:
-		e.how, e.why = ClosedByServer, "the server has closed first"
+	}
+	w.doubt(e)
+}
+
+// finOf returns the first FIN of an end, and the line that has it: its own, if it does.
+func (w *walk) finOf(e end) (*line, int) {
+	for _, l := range []*line{w.line[e], w.line[e.other()]} {
+		if l != nil && l.fin[e] >= 0 {
+			return l, l.fin[e]
+		}
+	}
+	return nil, -1
+}
+
+// endOf is the number behind a packet of an end.
+func (l *line) endOf(e end, i int) int64 { return l.wire.seen[i].end + l.shifts[e] }
+
+// acksAll reports whether a packet of an end acknowledges the other's stream up to pos.
+func (l *line) acksAll(e end, i int, pos int64) bool {
+	s := &l.wire.seen[i]
+	return s.ack >= 0 && s.ack+l.shifts[e.other()] >= pos
+}
+
+// doubt finds out whether a FIN may have gone unseen, or may have been sent before it was
+// seen; whether the beginning was seen, and whether all was taken in the end.
+func (w *walk) doubt(e *ending) {
+	for _, x := range []end{client, server} {
+		l := w.of(x)
+		from, to := int64(never), w.lastTime()
+		i := len(l.at)
+		if l.fin[x] >= 0 {
+			i, to = l.fin[x], l.at[l.fin[x]]
+		}
+		if p, ok := l.sent[x].before(i); ok {
+			from = p.at
+		}
+		if w.holed(w.where(x), from, to) {
+			e.unsure = "a capture has a hole where the " + x.String() + " may have closed"
+		}
+	}
+	for _, l := range w.line {
+		if l != nil && l.wire.capture.saysLossy() {
+			e.unsure = "a capture has lost packets, as it says itself"
+		}
+	}
+	if l := w.of(client); !l.opens() {
+		e.unsure = "the beginning was not captured: what kept anybody waiting then is not known"
+	}
+	for _, x := range []end{client, server} {
+		if w.unanswered(x) {
+			e.unsure = "what the " + x.String() + " had sent was not acknowledged, as far as was captured"
+		}
 	}
 }
 
-// finBefore reports whether an end's FIN was first: it was sent before the other's came.
-func (w *walk) finBefore(e end) bool {
+// unanswered reports whether an end that was captured has sent what was not acknowledged,
+// as far as any capture shows.
+func (w *walk) unanswered(e end) bool {
 	l := w.line[e]
-	if l == nil {
-		l = w.line[e.other()]
-	}
-	return l.fin[e] < l.fin[e.other()]
-}
-
-// crossed reports whether each end had closed before the other's FIN came to it.
-func (w *walk) crossed() bool {
-	if w.line[client] == nil || w.line[server] == nil || w.one() {
+	if l == nil || len(l.resets[e]) > 0 { // it has ended it itself
 		return false
 	}
-	return w.finBefore(client) && w.finBefore(server)
+	acked := l.acks[e.other()].last()
+	if far := w.line[e.other()]; far != nil {
+		if len(far.resets[e.other()]) > 0 { // it was refused
+			return false
+		}
+		acked = max(acked, far.acks[e.other()].last())
+	}
+	return acked < l.sent[e].last()
 }
 
 // pending finds what was sent and never came: the time from its first sending to the
@@ -235,7 +344,8 @@ func (w *walk) pending(e *ending) bool {
 		if until-p.at < prompt { // it was under way when the capture ended
 			continue
 		}
-		if !w.covered(from.other(), p.at) {
+		copies := own.copies(from, p.pos, p.i, until)
+		if !w.covered(from.other(), p.at) || copies < 2 { // kernels send again what is lost
 			e.blind = true
 			continue
 		}
@@ -244,7 +354,7 @@ func (w *walk) pending(e *ending) bool {
 		}
 		found = true
 		e.last, e.have = node{from, true, ofStream, p.pos, p.at, p.i}, true
-		e.tail = held{from: p.at, to: until, by: network(from), why: lost, copies: own.copies(from, p.pos, p.i, until)}
+		e.tail = held{from: p.at, to: until, by: network(from), why: lost, copies: copies}
 	}
 	return found
 }

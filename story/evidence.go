@@ -3,11 +3,14 @@ package story
 import (
 	"bufio"
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"io"
 	"net/netip"
+	"slices"
+	"strings"
 	"time"
 
 	"yodel/internal/escape"
@@ -59,6 +62,9 @@ type capture struct {
 	name        string
 	first, last int64 // of all its packets, in its own clock
 	lost        uint64
+	times       []int64 // of the packets of all wires, in order
+	holes       []hole
+	missed      int // how many of the holes are proven to be losses
 	wires       []*wire
 	names       []lookup
 	asked       map[question]int64
@@ -81,6 +87,8 @@ type sighting struct {
 	number         int64
 	marks          flow.Marks
 	length         int32
+	window         uint16 // as sent
+	twice          int64  // a number up to which its sender has got something twice; -1: no
 	flags          packet.TCPFlags
 	from           end
 	ttl            uint8
@@ -153,7 +161,10 @@ func (ev *evidence) readCapture(ctx context.Context, name string, in io.Reader) 
 	if sum.Packets > 0 {
 		c.capture.first, c.capture.last = sum.First.UnixNano(), sum.Last.UnixNano()
 	}
-	c.capture.lost = sum.Dropped
+	c.capture.lost = max(sum.Dropped, dropped(r))
+	for _, w := range c.capture.wires {
+		w.sort()
+	}
 	if ctx.Err() != nil {
 		return ctx.Err()
 	}
@@ -164,6 +175,16 @@ func (ev *evidence) readCapture(ctx context.Context, name string, in io.Reader) 
 		return nil
 	}
 	return err
+}
+
+// dropped is how many packets a file says that it lacks.
+func dropped(r *pcap.Reader) (sum uint64) {
+	for _, i := range r.Interfaces() {
+		if s := i.Statistics; s != nil {
+			sum += uint64(max(s.Dropped, 0)) + uint64(max(s.OSDropped, 0))
+		}
+	}
+	return sum
 }
 
 // collector is a watch.View that keeps what a story needs.
@@ -204,12 +225,32 @@ func (c *collector) keep(e *watch.Event) {
 	w.seen = append(w.seen, sightingOf(e))
 }
 
+// sort puts packets in the order of their times: captures write them down in the order
+// in which they meet them, which is not quite the same where a network card has several
+// queues. A clock that was set back is another matter.
+func (w *wire) sort() {
+	const most = 10_000_000 // ns
+	sorted := true
+	last := int64(never)
+	for i := range w.seen {
+		at := w.seen[i].at
+		if at < last-most {
+			return
+		}
+		sorted = sorted && at >= last
+		last = max(last, at)
+	}
+	if !sorted {
+		slices.SortStableFunc(w.seen, func(a, b sighting) int { return cmp.Compare(a.at, b.at) })
+	}
+}
+
 func sightingOf(e *watch.Event) sighting {
 	what := e.What
 	p := what.Packet
 	s := sighting{
 		at: e.Time.UnixNano(), number: what.Number, from: endOf(what.From), ttl: p.IP.TTL,
-		direction: e.Packet.Direction, ack: -1, edge: -1,
+		direction: e.Packet.Direction, ack: -1, edge: -1, twice: -1,
 	}
 	if s.direction == packet.Unknown {
 		s.direction = p.Direction
@@ -220,6 +261,10 @@ func sightingOf(e *watch.Event) sighting {
 	}
 	s.seq, s.end, s.ack = what.Seq, what.End, what.Ack
 	s.marks, s.length, s.flags = what.Marks, int32(what.Length), p.TCP.Flags
+	s.window = p.TCP.Window
+	if h := &p.TCP; h.SACKs > 0 && what.Ack >= 0 && int32(h.SACK[0].Right-h.Ack) <= 0 { // RFC 2883
+		s.twice = what.Ack - int64(h.Ack-h.SACK[0].Right)
+	}
 	if what.Window >= 0 && what.Ack >= 0 {
 		s.edge = what.Ack + what.Window
 	}
@@ -358,6 +403,15 @@ func (t *traced) find(op trace.Op) *trace.Event {
 		}
 	}
 	return nil
+}
+
+// via returns how a server's program has got a connection that came through a proxy,
+// which told it whose it is; "" if it did not.
+func (t *traced) via() string {
+	if a := t.find(trace.Accept); a != nil && strings.HasPrefix(a.Text, "by way of ") {
+		return a.Text
+	}
+	return ""
 }
 
 func (t *traced) first() time.Time { return t.calls[0].Time.Add(-t.calls[0].Took) }

@@ -48,7 +48,7 @@ var page = template.Must(template.New("page").Funcs(template.FuncMap{
 </head>
 <body>
 <h1>Who kept whom waiting</h1>
-{{with .Told}}<p class="soft">{{len .Stories}} connection{{if ne (len .Stories) 1}}s{{end}}{{if .More}}, and {{.More}} more that are not told{{end}}</p>
+{{with .Told}}<p class="soft">{{len .Stories}} connection{{if ne (len .Stories) 1}}s{{end}}{{if .More}}, and {{.More}} more that are not told{{end}}. At each moment one of client, network and server has the connection, and the others wait for it.</p>
 {{range .Notes}}<p class="notes">{{.}}</p>
 {{end}}{{range .Stories}}<article>
 <h2>{{pair .}}</h2>

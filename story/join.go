@@ -304,6 +304,9 @@ func (ev *evidence) joinTraces(conns []*conn) []*conn {
 			c = ev.matched(t, conns)
 		}
 		if c == nil {
+			c = attempted(t, conns)
+		}
+		if c == nil {
 			c = &conn{pair: t.pair()}
 			conns = append(conns, c)
 			if t.local.IsValid() || t.path != "" {
@@ -314,6 +317,27 @@ func (ev *evidence) joinTraces(conns []*conn) []*conn {
 		t.joined = true
 	}
 	return conns
+}
+
+// attempted returns the connection that a client's failed connect() has made: its trace
+// does not know the local address, so it must be the only one to that address within a
+// second.
+func attempted(t *traced, conns []*conn) *conn {
+	if t.end != client || t.local.IsValid() || !t.remote.IsValid() {
+		return nil
+	}
+	var found *conn
+	for _, c := range conns {
+		d := c.began() - t.began()
+		if c.pair.Server != t.remote || c.calls[client] != nil || len(c.wires) == 0 || max(d, -d) > int64(time.Second) {
+			continue
+		}
+		if found != nil {
+			return nil
+		}
+		found = c
+	}
+	return found
 }
 
 // nearest returns the connection of the same sockets whose time is nearest; nil if none

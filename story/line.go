@@ -79,16 +79,34 @@ type line struct {
 	spoke  [2]int     // the packet with its first payload; -1: none
 	big    [2]int64   // the longest payload in a packet
 	zero   [2]bool    // its window was zero at some time
+	again  [2]int     // the first packet with payload that it had sent before; 0: none
+	blind  [2]bool    // its windows can't be read: their scale is not known
+	holes  []hole     // what was acknowledged and never seen
 	at     []int64    // of each packet
 	shifts shifts     // from the numbers of the wire to those of the line
+	scale  scales
 }
 
 // shifts is what must be added to the numbers of a wire to be those of another one.
 type shifts [2]int64
 
+// scales is by how many bits the windows of the two ends are shifted, as any capture has
+// it; -1: none has it, or they are not.
+type scales [2]int
+
+// scales returns what all captures of a connection know of its windows.
+func (c *conn) scales() scales {
+	s := scales{-1, -1}
+	for _, w := range c.wires {
+		s[client] = max(s[client], w.flow.Client.WindowScale)
+		s[server] = max(s[server], w.flow.Server.WindowScale)
+	}
+	return s
+}
+
 // newLine reads a wire; clock maps its times to those of the story.
-func newLine(w *wire, clock func(int64) int64, shift shifts) *line {
-	l := &line{wire: w, shifts: shift, fin: [2]int{-1, -1}, spoke: [2]int{-1, -1}, at: make([]int64, len(w.seen))}
+func newLine(w *wire, clock func(int64) int64, shift shifts, scale scales) *line {
+	l := &line{wire: w, shifts: shift, scale: scale, fin: [2]int{-1, -1}, spoke: [2]int{-1, -1}, at: make([]int64, len(w.seen))}
 	var cover [2]cover
 	for i := range w.seen {
 		s := &w.seen[i]
@@ -111,6 +129,10 @@ func (l *line) take(i int, s *sighting, shift shifts, covers *[2]cover) {
 	}
 	if s.takes() {
 		from, to := s.seq+shift[me], s.end+shift[me]
+		if s.length > 0 && to <= l.sent[me].last() && l.again[me] == 0 {
+			l.again[me] = i
+		}
+		l.room(me, to, at)
 		l.sent[me].push(point{to, at, i})
 		covers[me].add(from, to, shift[me], s.flags&packet.SYN != 0)
 		l.whole[me].push(point{covers[me].next, at, i})
@@ -119,14 +141,79 @@ func (l *line) take(i int, s *sighting, shift shifts, covers *[2]cover) {
 		ack := s.ack + shift[peer]
 		l.acks[me].push(point{ack, at, i})
 		if covers[peer].reached(ack) { // it has come, though it was not captured
+			l.hole(peer, at)
 			l.whole[peer].push(point{ack, at, i})
 		}
-		if s.edge >= 0 {
-			l.edges[me].push(point{s.edge + shift[peer], at, i})
-			l.zero[me] = l.zero[me] || s.edge == s.ack
-		}
+		l.window(i, s, at)
+		l.twice(i, s)
 	}
 	l.note(i, s)
+}
+
+// window takes what an end says it can take.
+func (l *line) window(i int, s *sighting, at int64) {
+	me := s.from
+	edge := s.edge
+	if edge < 0 && l.scale[me] >= 0 && s.flags&packet.SYN == 0 {
+		edge = s.ack + int64(s.window)<<l.scale[me]
+	}
+	if edge < 0 {
+		l.blind[me] = true
+		return
+	}
+	l.edges[me].push(point{edge + l.shifts[me.other()], at, i})
+	l.zero[me] = l.zero[me] || edge == s.ack
+}
+
+// hole notes that a part of an end's stream was missed, after the last one that was not.
+func (l *line) hole(of end, at int64) {
+	from := int64(never)
+	if n := len(l.whole[of]); n > 0 {
+		from = l.whole[of][n-1].at
+	}
+	l.holes = append(l.holes, hole{from, at})
+}
+
+// twice notes a hole if an end says that it has got something twice that came once here.
+func (l *line) twice(i int, s *sighting) {
+	if s.twice < 0 {
+		return
+	}
+	n := 0
+	for j := range i {
+		o := &l.wire.seen[j]
+		if o.from != s.from && o.takes() && o.seq < s.twice && s.twice <= o.end {
+			n++
+		}
+	}
+	if n < 2 {
+		l.holes = append(l.holes, hole{l.at[0], l.at[i]})
+	}
+}
+
+// room notes a hole if an end sends more than the other had room for, as far as was seen:
+// it has seen another window. One byte more asks whether there is room.
+func (l *line) room(me end, to, at int64) {
+	edges := l.edges[me.other()]
+	if len(edges) == 0 || l.blind[me.other()] {
+		return
+	}
+	if last := edges[len(edges)-1]; to > last.pos+2 {
+		l.holes = append(l.holes, hole{last.at, at})
+	}
+}
+
+// indexAt returns the first packet after a time: what came before it is known by then.
+func (l *line) indexAt(at int64) int {
+	lo, hi := 0, len(l.at)
+	for lo < hi {
+		if mid := (lo + hi) / 2; l.at[mid] <= at {
+			lo = mid + 1
+		} else {
+			hi = mid
+		}
+	}
+	return lo
 }
 
 func (l *line) note(i int, s *sighting) {

@@ -70,7 +70,7 @@ func TestEndings(t *testing.T) {
 			x.open().send(c, 3, psh|ack, 10).lose(s, 5, psh|ack, 20).again(s, 205, psh|ack, 20, false).again(s, 605, psh|ack, 20, true).send(c, 606.5, rst, 0)
 		}, story.NetworkBack},
 		{"the server hangs, and is killed", func(x *scene) {
-			x.open().send(c, 3, psh|ack, 10).send(s, 600, rst|ack, 0)
+			x.open().send(c, 3, psh|ack, 10).send(s, 4.1, ack, 0).send(s, 600, rst|ack, 0)
 		}, story.KernelOfServer},
 		{"the client loses patience with a hanging server, by RST", func(x *scene) {
 			x.open().send(c, 3, psh|ack, 10).send(s, 5, psh|ack, 20).send(c, 7, psh|ack, 10).send(s, 8.1, ack, 0).send(c, 600, rst|ack, 0)

@@ -114,7 +114,7 @@ func (t *teller) wireRows() []Row {
 	case c == nil && s == nil && t.c.middle == nil:
 		return nil
 	case c == nil && s == nil:
-		return oneSided(newLine(t.c.middle, asIs, shifts{}), Between, t.zero)
+		return oneSided(newLine(t.c.middle, asIs, shifts{}, unscaled), Between, t.zero)
 	case s == nil:
 		return oneSided(c, ClientOnly, t.zero)
 	case c == nil:

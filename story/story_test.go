@@ -318,10 +318,11 @@ func TestOneSided(t *testing.T) {
 				x.send(c, at, psh|ack, 10)
 				wait = 1.1
 				if i == 2 && of == s {
+					x.send(s, at+1.1, ack, 0)
 					wait = think
 				}
 				at += wait
-				x.send(s, at, psh|ack, 20)
+				x.send(s, at, psh|ack, 20).send(c, at+1.1, ack, 0)
 			}
 			x.close(at + 2)
 		}

@@ -30,7 +30,9 @@ func Tell(ctx context.Context, sources []Source, opt *Options) (*Telling, error)
 		return nil, err
 	}
 	t := &Telling{}
-	for _, c := range ev.join() {
+	conns := ev.join()
+	ev.findHoles(conns)
+	for _, c := range conns {
 		if ctx.Err() != nil {
 			return nil, ctx.Err()
 		}
@@ -124,19 +126,20 @@ func (t *teller) lines() {
 		toClient = c.clock.toClient
 	}
 	if cw != nil {
-		t.w.line[client] = newLine(cw, asIs, shifts{})
+		t.w.line[client] = newLine(cw, asIs, shifts{}, c.scales())
 	}
 	switch {
 	case sw == nil:
 	case sw == cw:
 		t.w.line[server] = t.w.line[client]
 	case cw == nil:
-		t.w.line[server] = newLine(sw, asIs, shifts{})
+		t.w.line[server] = newLine(sw, asIs, shifts{}, c.scales())
 	default:
-		t.w.line[server] = newLine(sw, toClient, aligned(cw, sw))
+		t.w.line[server] = newLine(sw, toClient, aligned(cw, sw), c.scales())
 	}
 	t.w.remarkable = t.ev.opt.remarkable()
 	t.w.covered = t.covered
+	t.knowHoles()
 	if sw != nil {
 		t.w.queueFull = func(at int64) bool { return sw.queueFull(t.fromClient(at)) }
 	}
@@ -214,6 +217,8 @@ func (t *teller) measure() {
 		}
 		t.w.back(t.end.last)
 	}
+	t.w.complete()
+	t.w.withhold()
 	t.before()
 	t.intervals()
 	t.offset()
@@ -287,6 +292,8 @@ func (h *held) says() string {
 		return "closed without an answer"
 	case owed:
 		return "sent more without an answer"
+	case notCaptured:
+		return "a capture has not all of it"
 	}
 	return ""
 }
@@ -323,20 +330,26 @@ func (t *teller) parts() {
 	}
 }
 
+// wholeCaptures is what to do about captures that are not whole.
+const wholeCaptures = "captures of both ends that lose nothing, from before the connection until after it: one more packet at the end, a ping for example, proves that a capture was still running"
+
 // decide finds the verdict.
 func (t *teller) decide() {
 	j, waited := judge(t.sums, int64(t.s.Error), t.w.remarkable)
 	e := &t.end
 	switch {
 	case e.hard && !(waited && t.waitedForOther()):
-		t.say(e.how, e.why)
+		t.say(e.how, e.why, e.toTell...)
 	case e.blind:
-		t.say(CannotTell, "a capture had ended, or had not begun, when what the other end sent should have come",
-			"both ends, from before the connection until after it: one more packet at the end, a ping for example, proves that a capture was still running")
+		t.say(CannotTell, "a capture had ended, or had not begun, when what the other end sent should have come", wholeCaptures)
 	case waited && e.hard:
 		t.say(j.verdict, t.because(j)+"; then "+e.why, j.toTell...)
 	case waited:
 		t.say(j.verdict, t.because(j), j.toTell...)
+	case e.unsure != "":
+		t.say(CannotTell, e.unsure, wholeCaptures)
+	case t.sums.holed > 0 && t.sums.most()+t.sums.holed >= t.w.remarkable:
+		t.say(CannotTell, "a capture has holes: it has lost packets, or did not run from before the connection until after it", wholeCaptures)
 	case e.how != "":
 		t.say(e.how, e.why+"; nobody kept the other waiting for "+watch.Duration(time.Duration(t.w.remarkable)))
 	default:
@@ -366,11 +379,11 @@ func (t *teller) tellOtherEnd() {
 // or for the network, right before: then that is what is to be said. A RST that only
 // answers says that its program was gone before, and it may have gone for the same reason.
 func (t *teller) waitedForOther() bool {
-	if t.end.how != KernelOfClient && t.end.how != KernelOfServer {
+	if t.end.kernel == "" {
 		return false
 	}
 	mine := func(h Holder) bool { return h == HeldByClient }
-	if t.end.how == KernelOfServer {
+	if t.end.kernel == KernelOfServer {
 		mine = func(h Holder) bool { return h == HeldInQueue || h == HeldByHandler || h == HeldByServer }
 	}
 	var since int64
@@ -444,6 +457,10 @@ func (t *teller) finish() {
 func (t *teller) traces() {
 	sv := t.c.calls[server]
 	a := sv.find(trace.Accept)
+	if via := sv.via(); via != "" {
+		t.s.Notes = append(t.s.Notes, "the server's program has it "+escape.StringN(via, 80)+": a proxy; its own connection to the server is another one")
+		return
+	}
 	if a == nil || t.w.line[server] == nil {
 		return
 	}

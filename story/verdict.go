@@ -20,6 +20,9 @@ type sums struct {
 	refused [2]int64 // by end: of what is in by
 	delayed [2]int64
 	owed    [2]int64 // may have been the other's
+	blind   [2]int64 // may have been for want of the other's window
+	slowed  [2]int64 // may have been its kernel, for losses
+	holed   int64    // of what is not seen: for want of a whole capture
 }
 
 func (w *walk) sums() sums {
@@ -41,6 +44,12 @@ func (w *walk) sums() sums {
 			s.delayed[e] += n
 		case owed, gaveUp:
 			s.owed[e] += n
+		case windowless:
+			s.blind[e] += n
+		case slowed:
+			s.slowed[e] += n
+		case notCaptured:
+			s.holed += n
 		}
 	}
 	return s
@@ -93,7 +102,10 @@ func (s *sums) largest(wrong, remarkable int64) (j judged, ok bool) {
 		n int64
 		j judged
 	}{
-		{s.by[HeldUnseen], judged{CannotTell, "it happened beyond the only capture", nil}},
+		{s.by[HeldUnseen] - s.holed, judged{CannotTell, "it happened beyond the only capture", nil}},
+		{s.holed, judged{CannotTell, "a capture has holes then: it has lost packets, or was not running", []string{wholeCaptures}}},
+		{s.blind[client], judged{CannotTell, windowsUnknown, []string{wholePackets}}},
+		{s.blind[server], judged{CannotTell, windowsUnknown, []string{wholePackets}}},
 		{s.refused[server], judged{
 			CannotTell, "packets came to the server's host, and its kernel did not take them: its accept queue was full, or a filter of that host dropped them",
 			[]string{"the server's host: nstat -az TcpExtListenOverflows TcpExtListenDrops; nft list ruleset; or the trace of the server"},
@@ -110,8 +122,10 @@ func (s *sums) largest(wrong, remarkable int64) (j judged, ok bool) {
 			CannotTell, "the client's kernel put off an acknowledgement that the server's kernel waited for before it sent more (Nagle's algorithm and delayed acknowledgement)",
 			[]string{"the server's program: TCP_NODELAY, or one write in place of several"},
 		}},
-		{s.by[HeldByClient] - s.refused[client] - s.delayed[client], judged{verdict: Client}},
-		{s.server() - s.refused[server] - s.delayed[server], judged{verdict: Server}},
+		{s.slowed[client], judged{CannotTell, slowedDown, []string{"what the client's program did: its trace, with --each-call"}}},
+		{s.slowed[server], judged{CannotTell, slowedDown, []string{"what the server's program did: its trace, with --each-call"}}},
+		{s.by[HeldByClient] - s.slowed[client] - s.refused[client] - s.delayed[client] - s.blind[client], judged{verdict: Client}},
+		{s.server() - s.slowed[server] - s.refused[server] - s.delayed[server] - s.blind[server], judged{verdict: Server}},
 		{net, judged{verdict: NetworkThere}},
 	}
 	best := 0
@@ -123,6 +137,11 @@ func (s *sums) largest(wrong, remarkable int64) (j judged, ok bool) {
 	if apart[best].n < remarkable {
 		return j, false
 	}
+	for i := range apart { // the holes may be anybody's
+		if i != best && apart[i].n+s.holed > apart[best].n && apart[best].j.verdict != CannotTell && s.holed > 0 {
+			return judged{CannotTell, "a capture has holes: it has lost packets, or was not running, and they may be of any part", []string{wholeCaptures}}, true
+		}
+	}
 	j = apart[best].j
 	switch j.verdict {
 	case Server:
@@ -132,6 +151,17 @@ func (s *sums) largest(wrong, remarkable int64) (j judged, ok bool) {
 	}
 	return j, true
 }
+
+// most is the largest part.
+func (s *sums) most() int64 {
+	return max(s.by[HeldByClient], s.server(), s.by[HeldThere]+s.by[HeldBack], s.by[HeldUnseen]-s.holed)
+}
+
+const (
+	slowedDown     = "one end paused between what it sent, after losses: its kernel may have slowed down for them, or its program had no more"
+	windowsUnknown = "one end sent no more for a while, and it is not known whether the other could have taken it: the scale of the windows was not captured"
+	wholePackets   = "captures that have the SYNs, and at least 96 bytes of each packet: tcpdump -s 96"
+)
 
 // ofServer tells accept queue from handler, where that is known.
 func (s *sums) ofServer() Verdict {

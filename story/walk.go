@@ -12,6 +12,13 @@ const (
 	// most before it must have dropped it: the longest retransmission after the first.
 	neglected = 150_000_000
 
+	// overdue is from when on an acknowledgement that was not seen was lost by the capture:
+	// kernels put it off by 0.2 s at most, and RFC 9293 §3.8.6.3 allows 0.5 s.
+	overdue = 320_000_000
+
+	// impatient is for how long an end that gives up has waited at least.
+	impatient = 50_000_000
+
 	// delayedACK is from when on an acknowledgement counts as put off on purpose
 	// (RFC 9293 §3.8.6.3).
 	delayedACK = 15_000_000
@@ -49,7 +56,9 @@ const (
 	lost        // what was sent came later, or never
 	gaveUp      // closed while the other one may have owed an answer
 	owed        // sent more while the other one may have owed an answer
-	unsupported // the capture does not have what it should
+	notCaptured // a capture has a hole then
+	windowless  // sent more, and it is not known whether it could have before
+	slowed      // sent more after losses, for which its kernel may have slowed down
 )
 
 // held is a piece of the walk.
@@ -69,6 +78,8 @@ type walk struct {
 	queueFull  func(at int64) bool
 	covered    func(e end, at int64) bool
 	remarkable int64
+
+	holes [2][]hole // of the captures at the ends
 
 	held []held // the last one first
 }
@@ -126,7 +137,7 @@ func (w *walk) cameTo(n node) (node, bool) {
 	}
 	p, ok := l.curve(n.kind, from, true).reach(n.pos)
 	if !ok || p.at > n.time {
-		p = point{n.pos, n.time, w.indexAt(l, n.time)}
+		p = point{n.pos, n.time, l.indexAt(n.time)}
 	}
 	if h := w.transit(from, p, n); h.length() > 0 {
 		w.held = append(w.held, h)
@@ -157,19 +168,6 @@ func (l *line) copies(from end, pos int64, i int, until int64) int {
 		}
 	}
 	return n
-}
-
-// indexAt returns the first packet after a time: what came before it is known by then.
-func (w *walk) indexAt(l *line, at int64) int {
-	lo, hi := 0, len(l.at)
-	for lo < hi {
-		if mid := (lo + hi) / 2; l.at[mid] <= at {
-			lo = mid + 1
-		} else {
-			hi = mid
-		}
-	}
-	return lo
 }
 
 // unseen goes back from an arrival to what happened here before it, for the far end was
@@ -204,6 +202,9 @@ func (w *walk) sentBy(n node) (node, bool) {
 		return next, true
 	}
 	if next, ok := w.released(n, came, okCame); ok {
+		return next, true
+	}
+	if next, ok := w.waitedForACK(n, came, okCame); ok {
 		return next, true
 	}
 	switch {
@@ -265,6 +266,45 @@ func (w *walk) released(n node, came point, okCame bool) (node, bool) {
 	return node{me, false, k, last.pos, last.at, last.i}, true
 }
 
+// waitedForACK is for an end that sends though what it sent long before has not been
+// acknowledged: a kernel sends no more then than its congestion control allows, and again,
+// or a little more, when its timer runs out (RFC 6298, RFC 5682, RFC 8985). It was the
+// network that it waited for, whichever way the loss was.
+func (w *walk) waitedForACK(n node, came point, okCame bool) (node, bool) {
+	l, me, peer := w.line[n.at], n.at, n.at.other()
+	acked, ok := l.acks[peer].before(n.i)
+	if !ok || acked.pos < 1 {
+		return node{}, false
+	}
+	p, ok := l.sent[me].reach(acked.pos + 1)
+	long := int64(neglected)
+	if w.closes(n) {
+		long = impatient
+	}
+	if !ok || p.i >= n.i || n.time-p.at < long || okCame && came.i > p.i {
+		return node{}, false
+	}
+	w.hold(p.at, n.time, w.unacknowledged(me, p, n.time), lost)
+	return node{me, true, ofStream, p.pos, p.at, p.i}, true
+}
+
+// unacknowledged returns who had what was not acknowledged in time: the way there if it had
+// not come by then, else the way back; the end itself if its kernel does not acknowledge.
+func (w *walk) unacknowledged(me end, p point, until int64) Holder {
+	far := w.line[me.other()]
+	if far == nil || w.one() {
+		return HeldUnseen
+	}
+	came, ok := far.whole[me].reach(p.pos)
+	if !ok || came.at > until-prompt {
+		return network(me)
+	}
+	if back, ok := far.acks[me.other()].reach(p.pos); ok && back.at < until {
+		return network(me.other())
+	}
+	return HeldUnseen
+}
+
 // spokeBefore reports whether an end has sent payload before packet i.
 func (l *line) spokeBefore(e end, i int) bool { return l.spoke[e] >= 0 && l.spoke[e] < i }
 
@@ -296,7 +336,22 @@ func (w *walk) program(n node, came point, why reason) {
 		w.refusal(me, came.at, taken)
 		return
 	}
+	if until := w.acknowledged(me, came, n); until-came.at >= overdue {
+		w.hold(until, n.time, w.holder(me, n.i, until), why)
+		w.hold(came.at, until, HeldUnseen, notCaptured)
+		return
+	}
 	w.split(n, came, why)
+}
+
+// acknowledged returns when an end had acknowledged what came, or n at the latest: if
+// that is overdue, the capture has not got what happened.
+func (w *walk) acknowledged(e end, came point, n node) int64 {
+	p, ok := w.line[e].acks[e].reach(came.pos)
+	if !ok || p.at > n.time {
+		return n.time
+	}
+	return p.at
 }
 
 // split gives a server's time before accept() returned to its queue.
@@ -380,11 +435,23 @@ func (w *walk) wentOn(n node, own point) {
 			why = gaveUp
 		}
 	}
+	switch {
+	case why != plainly:
+	case w.line[me].blind[me.other()]:
+		why = windowless
+	case w.line[me].repeated(me, n.i):
+		why = slowed
+	}
 	if me == server && w.accept > own.at && w.accept < n.time {
 		w.split(n, own, why)
 		return
 	}
 	w.hold(own.at, n.time, w.holder(me, own.i+1, own.at), why)
+}
+
+// repeated reports whether an end has sent payload again before packet i.
+func (l *line) repeated(e end, i int) bool {
+	return l.again[e] > 0 && l.again[e] < i
 }
 
 // closes reports whether a sending is FIN or RST and nothing else.

@@ -26,7 +26,7 @@ const (
 // first [Write] that move bytes (each call, with its error, if the sink wants that:
 // see [WantsEach]), [EOF], [Shutdown] and [Close].
 //
-// Close is the last event, emitted once: when Close has been called and the calls
+// Close is the last event, emitted once, with what the kernel knows of a TCP connection: when Close has been called and the calls
 // that were under way have returned, so that its sums are whole. It says how the
 // connection ended, see [EndPeer], and in Took how long it lived.
 //
@@ -44,6 +44,7 @@ type Conn struct {
 	calls   atomic.Int64 // calls under way, and one while open; once 0 it stays 0
 
 	closing sync.Once // takes the one for "open" out of calls
+	sum     *TCPSum   // set before that
 
 	read, wrote, eof atomic.Bool // the event is out
 	order            atomic.Int32
@@ -362,14 +363,17 @@ func (c *Conn) Close() error {
 		return c.Conn.Close()
 	}
 	defer c.leave()
-	c.closing.Do(func() { c.calls.Add(-1) }) // this call is still under way
+	c.closing.Do(func() {
+		c.sum = tcpSum(c.Conn) // after Close nobody knows
+		c.calls.Add(-1)        // this call is still under way
+	})
 	return c.Conn.Close()
 }
 
 // emitClose emits the last event. It is called once.
 func (c *Conn) emitClose() {
 	reason, fault := c.howEnded()
-	c.emit(Event{Op: Close, Took: time.Since(c.born), Text: reason, Err: fault})
+	c.emit(Event{Op: Close, Took: time.Since(c.born), Text: reason, Err: fault, TCP: c.sum})
 }
 
 func (c *Conn) howEnded() (reason string, fault error) {

@@ -130,7 +130,9 @@ func (t *Writer) appendEvent(b []byte, e *Event) []byte {
 	b = appendCount(b, `,"bytes":`, int64(e.Bytes), e.Op == Read || e.Op == Write || e.Op == Message)
 	b = appendCount(b, `,"in":`, e.In, e.Op == Close)
 	b = appendCount(b, `,"out":`, e.Out, e.Op == Close)
-	b = appendTook(b, e.Took)
+	b = appendMicros(b, `,"took_us":`, e.Took)
+	b = appendMicros(b, `,"queued_us":`, e.Queued)
+	b = appendSum(b, e.TCP)
 	b = appendText(b, `,"text":"`, e.Text)
 	if e.Err != nil {
 		b = appendText(b, `,"error":"`, errorText(e.Err))
@@ -188,12 +190,23 @@ func appendAddrPort(b []byte, key string, a netip.AddrPort) []byte {
 	return append(a.AppendTo(append(b, key...)), '"')
 }
 
-// appendTook appends d in microseconds with three decimals: exactly.
-func appendTook(b []byte, d time.Duration) []byte {
+// appendSum appends what the kernel knew.
+func appendSum(b []byte, s *TCPSum) []byte {
+	if s == nil {
+		return b
+	}
+	b = appendInt(b, `,"tcp":{"resent":`, int64(s.Resent))
+	b = appendMicros(b, `,"rtt_us":`, s.RTT)
+	b = appendMicros(b, `,"min_rtt_us":`, s.MinRTT)
+	return append(b, '}')
+}
+
+// appendMicros appends d in microseconds with three decimals: exactly.
+func appendMicros(b []byte, key string, d time.Duration) []byte {
 	if d == 0 {
 		return b
 	}
-	b = append(b, `,"took_us":`...)
+	b = append(b, key...)
 	ns := uint64(d)
 	if d < 0 {
 		b, ns = append(b, '-'), -ns

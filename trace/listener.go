@@ -11,7 +11,8 @@ import (
 // [Accept] event, and goes on as a [*Conn] on the server's side. With a nil sink it
 // returns l itself.
 //
-// The Accept event's Took is how long the program waited in Accept. An Accept that
+// The Accept event's Took is how long the program waited in Accept, and its Queued how
+// long the connection had waited for that (see [Queued]). An Accept that
 // fails is an event with Err and without a connection, unless l was closed.
 func Listener(l net.Listener, sink Sink) net.Listener {
 	if sink == nil {
@@ -33,7 +34,7 @@ func (l *listener) Accept() (net.Conn, error) {
 		return nil, err
 	}
 	c := NewConn(nc, NewID(), Server, l.sink)
-	c.emit(Event{Op: Accept, Took: c.born.Sub(began)})
+	c.emit(Event{Op: Accept, Took: c.born.Sub(began), Queued: queued(nc)})
 	return c, nil
 }
 

@@ -186,6 +186,8 @@ type line struct {
 	In      int64     `json:"in"`
 	Out     int64     `json:"out"`
 	Took    micros    `json:"took_us"`
+	Queued  micros    `json:"queued_us"`
+	TCP     *tcpText  `json:"tcp"`
 	Text    safeText  `json:"text"`
 	Error   safeText  `json:"error"`
 }
@@ -199,10 +201,21 @@ func (l *line) event() Event {
 		Path: string(l.Path), Name: string(l.Name),
 		Bytes: l.Bytes, In: l.In, Out: l.Out, Text: string(l.Text),
 	}
+	e.Queued = time.Duration(l.Queued)
+	if l.TCP != nil {
+		e.TCP = &TCPSum{time.Duration(l.TCP.RTT), time.Duration(l.TCP.MinRTT), l.TCP.Resent}
+	}
 	if l.Error != "" {
 		e.Err = errors.New(string(l.Error))
 	}
 	return e
+}
+
+// tcpText is a TCPSum as JSON has it.
+type tcpText struct {
+	RTT    micros `json:"rtt_us"`
+	MinRTT micros `json:"min_rtt_us"`
+	Resent int    `json:"resent"`
 }
 
 // safeText is text that was escaped.

@@ -154,6 +154,13 @@ type Event struct {
 	Text    string // as the Op says; may come from a peer: escape before showing
 	Err     error
 
+	// Queued is how long a connection had waited in the accept queue: of Accept, see
+	// Queued. 0: not known, or less than a tick of the kernel's clock.
+	Queued time.Duration
+
+	// TCP is what the kernel knew at the end: of Close. nil: not known.
+	TCP *TCPSum
+
 	// Mono is the monotonic clock at Time, in nanoseconds, of an event that was
 	// read from a file. It is 0 in one that has just happened: Time holds it.
 	Mono int64

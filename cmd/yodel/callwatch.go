@@ -30,7 +30,8 @@ func (c *calling) startWatch() (end func() error, err error) {
 	}
 	tail := newTail(source)
 	source.tick = tail.tick
-	views := watch.Views(&watch.Diagram{W: c.status}, tail)
+	kept := keepPackets(c.noRecord)
+	views := watch.Views(&watch.Diagram{W: c.status}, kept.view(), tail)
 	done := make(chan error, 1)
 	go func() {
 		_, err := watch.Watch(context.Background(), source, &watch.Config{View: views, Filter: watch.Filter{Ports: []uint16{c.to.Port}}})
@@ -38,6 +39,8 @@ func (c *calling) startWatch() (end func() error, err error) {
 	}()
 	return func() error {
 		tail.end()
-		return errors.Join(<-done, source.close())
+		err := <-done
+		kept.close()
+		return errors.Join(err, source.close())
 	}, nil
 }

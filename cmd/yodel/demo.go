@@ -27,7 +27,8 @@ func newDemo(s std) *cobra.Command {
 		Use:   "demo",
 		Short: "All of it in a few seconds",
 		Long: `All of it in a few seconds: a server and a client hold the lecture's conversation, then
-each engine answers a burst of messages whose every byte is compared. Nothing is canned:
+each engine answers a burst of messages whose every byte is compared; and at the end comes
+the story of the conversation, with its packets if you may see them. Nothing is canned:
 what is printed is what happened.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error { return d.run(cmd.Context()) },
@@ -57,10 +58,15 @@ func (d *demo) run(ctx context.Context) error {
 }
 
 func (d *demo) show(ctx context.Context) error {
-	if err := d.conversation(ctx); err != nil {
+	told := newDemoStory(d.io)
+	defer told.close()
+	if err := d.conversation(ctx, told); err != nil {
 		return err
 	}
 	if err := d.bursts(ctx); err != nil {
+		return err
+	}
+	if err := told.show(d.io.out); err != nil {
 		return err
 	}
 	d.printf(`
@@ -74,19 +80,19 @@ Try next:
 
 // conversation holds the lecture's conversation with a server that is a process of
 // its own, and shows what that server saw.
-func (d *demo) conversation(ctx context.Context) error {
+func (d *demo) conversation(ctx context.Context, told *demoStory) error {
 	dir, err := os.MkdirTemp("", "yodel-demo-")
 	if err != nil {
 		return err
 	}
 	defer os.RemoveAll(dir)
 	file := filepath.Join(dir, "server.jsonl")
-	server, err := startServe(ctx, "--names", "--trace", file, "upper@127.0.0.1:0")
+	server, err := startServe(ctx, "--names", "--trace", file, "--each-call", "upper@127.0.0.1:0")
 	if err != nil {
 		return err
 	}
 	d.printf("A server that answers in capitals listens on %s. A client calls it:\n\n", server.at)
-	pair, err := d.call(ctx, server.at)
+	pair, err := d.call(ctx, server.at, told.sink())
 	if stopErr := server.stop(); err == nil {
 		err = stopErr
 	}
@@ -94,12 +100,15 @@ func (d *demo) conversation(ctx context.Context) error {
 		return err
 	}
 	d.printf("\nThe connection was the socket pair %v, and the server saw:\n\n", pair)
-	return d.showServerSide(file)
+	if err := d.showServerSide(file); err != nil {
+		return err
+	}
+	return told.finish(ctx, file)
 }
 
 // call is the client's side of the conversation.
-func (d *demo) call(ctx context.Context, at sock.Address) (sock.Pair, error) {
-	conn, err := sock.Dial(ctx, at, nil)
+func (d *demo) call(ctx context.Context, at sock.Address, sink trace.Sink) (sock.Pair, error) {
+	conn, err := sock.Dial(ctx, at, &sock.Options{Sink: sink})
 	if err != nil {
 		return sock.Pair{}, err
 	}

@@ -66,6 +66,15 @@ server received 12 bytes
 			}
 		}
 	}
+	for _, want := range []string{
+		`server +bind\(\) +is given a number: 127\.0\.0\.1:\d+\n`, `server +listen\(\) +plugs it in`, `client +connect\(\) +dials`,
+		`server +accept\(\) = \d+ +picks up`, `client +write\(\) = 12 +speaks\n`, `server +read\(\) = 12 +hears\n`, `client +close\(\) +hangs up\n`,
+		`seen at both ends`, `verdict: `, `(◀─+ SYN, ACK|The wire is not shown)`,
+	} {
+		if !regexp.MustCompile(want).MatchString(p.out.String()) {
+			t.Errorf("the story does not have %s:\n%s", want, &p.out)
+		}
+	}
 	if !strings.Contains(p.out.String(), "How it was measured: ") || !strings.Contains(p.out.String(), "  yodel call localhost 15213 ") {
 		t.Errorf("it does not say how it was measured, or what to try next:\n%s", &p.out)
 	}

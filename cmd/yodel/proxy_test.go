@@ -75,6 +75,24 @@ func verifyBy(t *testing.T, args ...string) (client string) {
 	return m[1]
 }
 
+// The story of a call through a proxy that tells whose it is has both programs: the
+// server's trace is about the client's sockets.
+func TestStoryBehindHAProxy(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	ours, theirs := filepath.Join(dir, "client.jsonl"), filepath.Join(dir, "server.jsonl")
+	s := serve(t, proxies, "--trace="+theirs, "upper@127.0.0.1:0")
+	verifyBy(t, "--trace="+ours, haproxy(t, "", s.at[0].Address, "send-proxy-v2"))
+	s.stop(t)
+	r := runYodel(t, "", "story", ours, theirs)
+	wantStatus(t, r, 0)
+	for _, want := range []string{"both ends", "connect()", "accept() = ", "by way of 127.0.0.1:"} {
+		if !strings.Contains(r.out, want) {
+			t.Errorf("no %q in\n%s", want, r.out)
+		}
+	}
+}
+
 // A11: behind the real haproxy, log, trace and metrics are about the client, over TCP
 // and TLS, with both versions of the header.
 func TestServeBehindHAProxy(t *testing.T) {

@@ -8,14 +8,15 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
-	"strings"
 	"sync"
 	"time"
 
 	"yodel/trace"
 )
 
-// What is kept for "yodel story last": recent traces, in a ring of files.
+// What is kept for "yodel story last": recent traces, and the packets of calls that were
+// watched, in a ring of files. Packets are kept only where they are captured anyway: to
+// begin a capture takes privilege and longer than a call.
 const (
 	recentDir      = "recent"
 	recentFileSize = 4 << 20  // of one file; a program that runs on begins another one
@@ -117,10 +118,14 @@ func (r *ring) put(b []byte) {
 // next begins a file, and makes room for it.
 func (r *ring) next() error {
 	sweepRecent(r.dir, recentSize-recentFileSize)
-	name := fmt.Sprintf("%s-%d.jsonl", time.Now().UTC().Format("20060102T150405.000000000"), os.Getpid())
 	var err error
-	r.file, err = os.OpenFile(filepath.Join(r.dir, name), os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600)
+	r.file, err = createRecent(r.dir, ".jsonl")
 	return err
+}
+
+func createRecent(dir, suffix string) (*os.File, error) {
+	name := fmt.Sprintf("%s-%d%s", time.Now().UTC().Format("20060102T150405.000000000"), os.Getpid(), suffix)
+	return os.OpenFile(filepath.Join(dir, name), os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600)
 }
 
 func (r *ring) close() {
@@ -134,6 +139,9 @@ func (r *ring) close() {
 		r.file = nil
 	}
 }
+
+// recentSuffixes are those of traces and of captures.
+var recentSuffixes = []string{".jsonl", ".pcapng"}
 
 // recentFile is a file of the ring.
 type recentFile struct {
@@ -151,7 +159,7 @@ func recent(dir string) []recentFile {
 	var files []recentFile
 	for _, e := range entries {
 		info, err := e.Info()
-		if err != nil || !info.Mode().IsRegular() || !strings.HasSuffix(e.Name(), ".jsonl") {
+		if err != nil || !info.Mode().IsRegular() || !slices.Contains(recentSuffixes, filepath.Ext(e.Name())) {
 			continue
 		}
 		files = append(files, recentFile{filepath.Join(dir, e.Name()), info.Size(), info.ModTime()})

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"yodel/trace"
+	"yodel/yodeltest"
 )
 
 // A call and its server are kept, and told as one story; --no-record keeps nothing.
@@ -57,7 +58,42 @@ func TestStoryOfACall(t *testing.T) {
 	s := serve(t, "daytime@127.0.0.1:0")
 	r := runYodel(t, "", "story", s.address(0))
 	wantStatus(t, r, 0)
-	for _, want := range []string{"one-sided", "connect()", "read() = ", "verdict: cannot tell", "to tell:"} {
+	wants := []string{"both ends", "SYN, ACK", "connect()", "read() = ", "verdict: "}
+	if strings.Contains(r.out, "packets were not watched") {
+		wants = []string{"one-sided", "connect()", "read() = ", "verdict: cannot tell", "to tell:"}
+	}
+	for _, want := range wants {
+		if !strings.Contains(r.out, want) {
+			t.Errorf("no %q in\n%s", want, r.out)
+		}
+	}
+}
+
+// A call that was watched is kept with its packets; --no-record keeps none.
+func TestStoryOfAWatchedCall(t *testing.T) {
+	t.Parallel()
+	yodeltest.NeedLinux(t)
+	yodeltest.NeedRoot(t)
+	dir := t.TempDir()
+	yodel := func(args ...string) result {
+		t.Helper()
+		p := startWith(t, []string{"XDG_STATE_HOME=" + dir}, program(t), args...)
+		if args[0] == "call" {
+			p.say(t, "hello\n")
+		}
+		p.in.Close()
+		status := p.wait(t)
+		return result{status: status, out: p.out.String(), err: p.err.String()}
+	}
+	s := serve(t, "echo@127.0.0.1:0")
+	wantStatus(t, yodel("call", "--watch", "--no-record", s.address(0)), 0)
+	if files, _ := filepath.Glob(filepath.Join(dir, "yodel", recentDir, "*")); len(files) != 0 {
+		t.Errorf("--no-record has kept %q", files)
+	}
+	wantStatus(t, yodel("call", "--watch", s.address(0)), 0)
+	r := yodel("story", "last")
+	wantStatus(t, r, 0)
+	for _, want := range []string{"both ends", "SYN, ACK", "connect()", "shutdown()", "FIN, ACK", "verdict: "} {
 		if !strings.Contains(r.out, want) {
 			t.Errorf("no %q in\n%s", want, r.out)
 		}
@@ -132,4 +168,30 @@ func TestRecorderLeavesOut(t *testing.T) {
 	if n := bytes.Count(text, []byte("\n")); n != 4 || err != nil {
 		t.Errorf("%d lines, not a header, read, write and close: %v\n%s", n, err, text)
 	}
+}
+
+// What a recorder costs its process: of an echo on a connection that stays, which is a
+// message, and of the five events that each connection has.
+func BenchmarkRecorder(b *testing.B) {
+	r := &ring{dir: b.TempDir()}
+	if err := r.next(); err != nil {
+		b.Fatal(err)
+	}
+	rec := &recorder{trace.NewWriter(r), r}
+	defer rec.close()
+	e := &trace.Event{Conn: trace.NewID(), Side: trace.Server, Time: time.Now(), Network: "tcp", Service: "echo", FD: 9, Bytes: 64, In: 64000, Out: 64000}
+	b.Run("echo", func(b *testing.B) {
+		for b.Loop() {
+			e.Op = trace.Message
+			rec.Emit(e)
+		}
+	})
+	b.Run("connection", func(b *testing.B) {
+		for b.Loop() {
+			for _, op := range []trace.Op{trace.Accept, trace.Read, trace.Write, trace.EOF, trace.Close} {
+				e.Op, e.In, e.Out = op, 64, 64
+				rec.Emit(e)
+			}
+		}
+	})
 }

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -25,7 +24,7 @@ import (
 // storyFlags are the flags of story.
 type storyFlags struct {
 	json, brief, all bool
-	html             string
+	html, send       string
 	remarkable       time.Duration
 	only             []string
 	match            []string
@@ -48,11 +47,13 @@ in them; "-" is standard input. Two captures, one of each end, are enough for a 
 two programs. Their clocks need not agree.
 
 "last" is the last connection of yodel serve or call of this user, which keep the recent ones
-(--no-record turns that off). HOST PORT makes one connection, closes it again, and tells it.`,
+(--no-record turns that off). HOST PORT makes one connection, watches its packets if it may,
+and tells it.`,
 		Example: `  yodel story last
   yodel story client.pcap server.pcap
   yodel story client.jsonl server.jsonl a.pcapng b.pcapng --only 80
-  yodel story a.pcap b.pcap --html story.html`,
+  yodel story a.pcap b.pcap --html story.html
+  yodel story localhost 15213 --send "hello there"`,
 		Args: cobra.MinimumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error { return f.run(cmd.Context(), s, args) },
 	}
@@ -67,6 +68,7 @@ func (f *storyFlags) bind(fs *pflag.FlagSet) {
 	fs.BoolVar(&f.brief, "summary", false, "show sums and verdicts only")
 	fs.BoolVar(&f.all, "all-rows", false, "show all rows of a long story")
 	fs.StringVar(&f.html, "html", "", "write the stories to a `file` too, as one page")
+	fs.StringVar(&f.send, "send", "", "with HOST PORT: say this `text`, and wait for the answer")
 	fs.DurationVar(&f.remarkable, "remarkable", story.DefaultRemarkable, "name who kept the other waiting for at least so long")
 	fs.StringSliceVar(&f.only, "only", nil, "tell only connections of this `port`, address or socket")
 	fs.StringSliceVar(&f.match, "match", nil, "join two connections by their names, as `A=B`, where their sockets do not show that they are one")
@@ -82,9 +84,14 @@ func (f *storyFlags) run(ctx context.Context, s std, files []string) error {
 	defer cancel()
 	defer onInterrupt(cancel)()
 	told, err := f.tell(ctx, s, files, opt)
-	if err != nil {
+	if told == nil {
 		return err
 	}
+	return errors.Join(err, f.output(s, told))
+}
+
+// output shows what was told, also of a connection that did not come about.
+func (f *storyFlags) output(s std, told *story.Telling) error {
 	if f.html != "" {
 		if err := writePage(f.html, told); err != nil {
 			return err
@@ -99,7 +106,7 @@ func (f *storyFlags) tell(ctx context.Context, s std, words []string, opt *story
 		return tellLast(ctx, s, opt)
 	}
 	if to, ok := storyAddress(words); ok {
-		return tellCall(ctx, to, opt)
+		return f.tellCall(ctx, s, to, opt)
 	}
 	return tellFiles(ctx, s, words, opt)
 }
@@ -139,26 +146,6 @@ func storyAddress(words []string) (to sock.Address, ok bool) {
 	}
 	to, err := sock.ParseAddress(words...)
 	return to, err == nil && to.Network != "udp" && to.Port != 0
-}
-
-// tellCall makes a connection, reads what the server says within a second, if it speaks
-// first, and closes.
-func tellCall(ctx context.Context, to sock.Address, opt *story.Options) (*story.Telling, error) {
-	ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
-	defer cancel()
-	var file bytes.Buffer
-	lines := trace.NewWriter(&file)
-	conn, dialErr := sock.Dial(ctx, to, &sock.Options{Sink: trace.EachCall(lines)})
-	if dialErr == nil {
-		conn.SetReadDeadline(time.Now().Add(time.Second))
-		conn.Read(make([]byte, 4096))
-		conn.Close()
-	}
-	if err := lines.Close(); err != nil {
-		return nil, err
-	}
-	told, err := story.Tell(ctx, []story.Source{{Name: "this call", R: &file}}, opt)
-	return told, errors.Join(dialErr, err)
 }
 
 func (f *storyFlags) options() (*story.Options, error) {

@@ -163,28 +163,6 @@ func dialFrom(ns, addr string, timeout time.Duration) (net.Conn, error) {
 	return c, err
 }
 
-// tcpdump captures on one host until stop is called.
-func (h *hosts) tcpdump(ctx context.Context, ns, file string) (stop func(last []byte)) {
-	h.t.Helper()
-	cmd := h.command(ctx, ns, "tcpdump", "-i", "eth0", "-n", "-U", "--immediate-mode", "-B", "16384", "-s", "200", "-Z", "root", "-w", file)
-	var said heard
-	said.want, said.done = "listening on", make(chan struct{})
-	cmd.Stderr = &said
-	if err := cmd.Start(); err != nil {
-		h.t.Fatal(err)
-	}
-	select {
-	case <-said.done:
-	case <-time.After(20 * time.Second):
-		h.t.Fatalf("tcpdump does not start: %s", said.text.String())
-	}
-	return func(last []byte) {
-		h.captured(file, last)
-		cmd.Process.Signal(unix.SIGINT)
-		cmd.Wait()
-	}
-}
-
 // heard is what a program says, until it has said what is waited for.
 type heard struct {
 	text bytes.Buffer
@@ -202,17 +180,4 @@ func (s *heard) Write(b []byte) (int, error) {
 		}
 	}
 	return len(b), nil
-}
-
-// captured waits until a capture has the last packets: a busy machine lets tcpdump lag
-// behind.
-func (h *hosts) captured(file string, last []byte) {
-	tick := time.NewTicker(5 * time.Millisecond)
-	defer tick.Stop()
-	for end := time.Now().Add(10 * time.Second); time.Now().Before(end); <-tick.C {
-		if text, _ := os.ReadFile(file); bytes.Contains(text, last) {
-			return
-		}
-	}
-	h.t.Logf("%s: the last packet is not in it", file)
 }

@@ -16,11 +16,11 @@ import (
 // ours are connections of programs with package trace, whose traces story is given beside
 // the captures: it must tell the accept queue from the handler then.
 var ours = []fault{
-	{"ours: nothing", func(r *round, _ context.Context) error { return r.ours(0, 0, "") }, []story.Verdict{story.ClosedByClient}},
-	{"ours: accept() comes late", func(r *round, _ context.Context) error { return r.ours(r.hold, 0, "") }, []story.Verdict{story.AcceptQueue}},
-	{"ours: slow handler", func(r *round, _ context.Context) error { return r.ours(0, r.hold, "") }, []story.Verdict{story.Handler}},
-	{"ours: loss there", func(r *round, _ context.Context) error { return r.ours(0, 0, "ip daddr") }, there},
-	{"ours: loss back", func(r *round, _ context.Context) error { return r.ours(0, 0, "ip saddr") }, back},
+	{name: "ours: nothing", do: func(r *round, _ context.Context) error { return r.ours(0, 0, "") }, true: []story.Verdict{story.ClosedByClient}},
+	{name: "ours: accept() comes late", do: func(r *round, _ context.Context) error { return r.ours(r.hold, 0, "") }, true: []story.Verdict{story.AcceptQueue}},
+	{name: "ours: slow handler", do: func(r *round, _ context.Context) error { return r.ours(0, r.hold, "") }, true: []story.Verdict{story.Handler}},
+	{name: "ours: loss there", do: func(r *round, _ context.Context) error { return r.ours(0, 0, toServer) }, true: there},
+	{name: "ours: loss back", do: func(r *round, _ context.Context) error { return r.ours(0, 0, toClient) }, true: back},
 }
 
 // ours has a client and a server of ours talk, both in this process, each on its host.

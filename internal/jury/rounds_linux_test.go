@@ -9,6 +9,7 @@ import (
 	"math/rand/v2"
 	"net"
 	"strconv"
+	"strings"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -24,6 +25,12 @@ type round struct {
 	hold time.Duration // how long the fault lasts
 	nap  func(time.Duration)
 	dns  *time.Duration // how slow names are
+
+	n     int
+	fault fault
+	own   bool          // captured by us, in place of tcpdump
+	tapes [2]tape       // the client's, the server's
+	took  time.Duration // all of it, by the clock of the one who does it
 
 	after int // the number of messages before the fault
 	lines int
@@ -47,42 +54,69 @@ type fault struct {
 	name string
 	do   func(*round, context.Context) error
 	true []story.Verdict
+
+	short bool // the fault may last less than the round's hold
+
+	// closed is who closed the connection in the end, where somebody was kept waiting. It
+	// is true of evidence that does not have the fault itself.
+	closed []story.Verdict
+	early  bool // the fault is in the handshake
 }
 
 var (
-	theServer = []story.Verdict{story.Server, story.Handler}
-	byClient  = []story.Verdict{story.ClosedByClient, story.KernelOfClient}
-	byServer  = []story.Verdict{story.ClosedByServer, story.KernelOfServer}
+	aServer   = []story.Verdict{story.Server, story.Handler} // its program has the connection, and has not shown it yet
+	inQueue   = []story.Verdict{story.Server, story.AcceptQueue}
+	aHandler  = []story.Verdict{story.Handler}
+	byClient  = []story.Verdict{story.ClosedByClient}
+	byServer  = []story.Verdict{story.ClosedByServer}
+	byKernelC = []story.Verdict{story.KernelOfClient}
+	byKernelS = []story.Verdict{story.KernelOfServer}
 	nobody    = []story.Verdict{story.NobodyWeSee}
 	there     = []story.Verdict{story.NetworkThere}
 	back      = []story.Verdict{story.NetworkBack}
 	theClient = []story.Verdict{story.Client}
+	theQueue  = []story.Verdict{story.AcceptQueue}
+)
+
+// The directions of the router's rules.
+const (
+	toServer = "ip daddr"
+	toClient = "ip saddr"
 )
 
 var faults = []fault{
-	{"nothing: ncat and socat", (*round).nothing, []story.Verdict{story.ClosedByClient}},
-	{"nothing: curl and nginx", (*round).nothingWeb, []story.Verdict{story.ClosedByClient}},
-	{"client stopped: ncat", (*round).stopClient, theClient},
-	{"client stopped: curl", (*round).stopCurl, theClient},
-	{"server stopped: socat", (*round).stopServer, theServer},
-	{"server stopped: nginx", (*round).stopNginx, theServer},
-	{"loss there", func(r *round, ctx context.Context) error { return r.loss(ctx, "ip daddr") }, there},
-	{"loss back", func(r *round, ctx context.Context) error { return r.loss(ctx, "ip saddr") }, back},
-	{"loss of a download", (*round).lossOfDownload, back},
-	{"black hole there", func(r *round, ctx context.Context) error { return r.blackHole(ctx, "ip daddr") }, there},
-	{"black hole back", func(r *round, ctx context.Context) error { return r.blackHole(ctx, "ip saddr") }, back},
-	{"accept queue full", (*round).queue, []story.Verdict{story.AcceptQueue}},
-	{"slow handler", (*round).slowHandler, theServer},
-	{"slow reader: client", (*round).slowClient, theClient},
-	{"slow reader: server", (*round).slowServer, theServer},
-	{"RST by the router to the client", func(r *round, ctx context.Context) error { return r.reset(ctx, "ip daddr") }, nobody},
-	{"RST by the router to the server", func(r *round, ctx context.Context) error { return r.reset(ctx, "ip saddr") }, nobody},
-	{"server killed", (*round).killServer, byServer},
-	{"client killed", (*round).killClient, byClient},
-	{"port closed", (*round).closed, []story.Verdict{story.KernelOfServer}},
-	{"lost SYN", func(r *round, ctx context.Context) error { return r.loseHandshake(ctx, "ip daddr", "syn") }, there},
-	{"lost SYN, ACK", func(r *round, ctx context.Context) error { return r.loseHandshake(ctx, "ip saddr", "syn|ack") }, back},
-	{"slow name", (*round).slowName, theClient},
+	{name: "nothing: ncat and socat", do: (*round).nothing, true: byClient},
+	{name: "nothing: curl and nginx", do: (*round).nothingWeb, true: byClient},
+	{name: "nothing: server closes first", do: (*round).nothingBrief, true: byServer},
+	{name: "client stopped: ncat, socat", do: (*round).stopClient, true: theClient},
+	{name: "client stopped: curl", do: (*round).stopCurl, true: theClient},
+	{name: "server stopped: ncat, socat", do: (*round).stopServer, true: aHandler},
+	{name: "server stopped: nginx", do: (*round).stopNginx, true: inQueue},
+	{name: "loss there", do: toward(toServer, (*round).loss), true: there},
+	{name: "loss back", do: toward(toClient, (*round).loss), true: back},
+	{name: "loss of a download", do: (*round).lossOfDownload, true: back},
+	{name: "some loss of a download", do: (*round).someLossOfDownload, true: back, short: true},
+	{name: "some loss of an upload", do: (*round).someLossOfUpload, true: there, short: true},
+	{name: "black hole there", do: toward(toServer, (*round).blackHole), true: there},
+	{name: "black hole back", do: toward(toClient, (*round).blackHole), true: back},
+	{name: "accept queue full", do: (*round).queue, true: theQueue, closed: byClient, early: true},
+	{name: "slow handler", do: (*round).slowHandler, true: aHandler},
+	{name: "slow reader: client", do: (*round).slowClient, true: theClient},
+	{name: "slow reader: server", do: (*round).slowServer, true: aServer},
+	{name: "RST by the router to the client", do: toward(toServer, (*round).reset), true: nobody},
+	{name: "RST by the router to the server", do: toward(toClient, (*round).reset), true: nobody},
+	{name: "server killed", do: (*round).killServer, true: byServer},
+	{name: "server killed, bytes unread", do: (*round).killStopped, true: byKernelS},
+	{name: "client killed, bytes unread", do: (*round).killClient, true: byKernelC},
+	{name: "port closed", do: (*round).closed, true: byKernelS},
+	{name: "lost SYN", do: func(r *round, ctx context.Context) error { return r.loseHandshake(ctx, toServer, "syn") }, true: there, short: true, closed: byClient, early: true},
+	{name: "lost SYN, ACK", do: func(r *round, ctx context.Context) error { return r.loseHandshake(ctx, toClient, "syn|ack") }, true: back, short: true, closed: byClient, early: true},
+	{name: "slow name", do: (*round).slowName, true: theClient, closed: byClient},
+}
+
+// toward gives what is done the way in which it is done.
+func toward(way string, do func(*round, context.Context, string) error) func(*round, context.Context) error {
+	return func(r *round, ctx context.Context) error { return do(r, ctx, way) }
 }
 
 func (r *round) at() string { return net.JoinHostPort(serverAddr, strconv.Itoa(r.port)) }
@@ -160,6 +194,22 @@ func (r *round) nothing(ctx context.Context) error {
 		return err
 	}
 	return r.quiet(func() error { return r.finish(s, c) })
+}
+
+// nothingBrief has a server that answers once and goes.
+func (r *round) nothingBrief(ctx context.Context) error {
+	s, err := r.serve(ctx, "SYSTEM:read x; echo $x")
+	if err != nil {
+		return err
+	}
+	defer r.end(s)
+	c, err := r.h.start(ctx, r.h.client, "socat", "-,ignoreeof", "TCP4:"+r.at())
+	if err != nil {
+		return err
+	}
+	err = r.quiet(func() error { return r.talk(c, 1) })
+	c.wait(5 * time.Second) // it waits half a second before it closes, too
+	return err
 }
 
 func (r *round) curl(ctx context.Context, host, file string) (*program, error) {
@@ -248,7 +298,7 @@ func (r *round) established() error {
 
 func (r *round) rule(way, what string) string {
 	port := "tcp dport"
-	if way == "ip saddr" {
+	if way == toClient {
 		port = "tcp sport"
 	}
 	return forward(fmt.Sprintf("%s %s %s %d %s", way, serverAddr, port, r.port, what))
@@ -274,10 +324,49 @@ func (r *round) lossOfDownload(ctx context.Context) error {
 	}
 	defer r.end(s)
 	c.out.Peek(1)
-	r.h.nft(r.rule("ip saddr", "drop"))
+	r.h.nft(r.rule(toClient, "drop"))
 	stop := time.AfterFunc(r.hold, func() { r.h.nft("") })
 	defer stop.Stop()
 	return r.read(c)
+}
+
+// someLossOfDownload loses one packet of three, at random.
+func (r *round) someLossOfDownload(ctx context.Context) error {
+	s, c, err := r.web(ctx, serverAddr, "large")
+	if err != nil {
+		return err
+	}
+	defer r.end(s)
+	c.out.Peek(1)
+	r.h.nft(r.rule(toClient, "numgen random mod 3 == 0 drop"))
+	stop := time.AfterFunc(4*r.hold, func() { r.h.nft("") })
+	defer stop.Stop()
+	return r.read(c)
+}
+
+func (r *round) someLossOfUpload(ctx context.Context) error {
+	s, err := r.serve(ctx, "SYSTEM:cat >/dev/null; echo done")
+	if err != nil {
+		return err
+	}
+	c, err := r.dial(ctx)
+	if err != nil {
+		return err
+	}
+	if err := r.established(); err != nil {
+		return err
+	}
+	r.h.nft(r.rule(toServer, "numgen random mod 3 == 0 drop"))
+	stop := time.AfterFunc(4*r.hold, func() { r.h.nft("") })
+	defer stop.Stop()
+	go func() {
+		c.in.Write(make([]byte, 4<<20))
+		c.in.Close()
+	}()
+	_, err = c.out.ReadString('\n')
+	c.wait(10 * time.Second)
+	r.end(s)
+	return err
 }
 
 func (r *round) blackHole(ctx context.Context, way string) error {
@@ -378,7 +467,7 @@ func (r *round) reset(ctx context.Context, way string) error {
 	}
 	r.h.nft(r.rule(way, "reject with tcp reset"))
 	io.WriteString(c.in, "one more\n")
-	if way == "ip daddr" {
+	if way == toServer {
 		c.wait(5 * time.Second)
 	} else {
 		r.nap(100 * time.Millisecond)
@@ -390,15 +479,34 @@ func (r *round) reset(ctx context.Context, way string) error {
 	return nil
 }
 
-// killServer kills a server that has not read all.
+// killServer kills a server that has read all.
 func (r *round) killServer(ctx context.Context) error {
 	s, c, err := r.both(ctx)
 	if err != nil {
 		return err
 	}
 	r.end(s)
+	r.nap(50 * time.Millisecond)
+	c.in.Close()
 	c.wait(time.Second)
 	return nil
+}
+
+// killStopped kills a server that has not read all.
+func (r *round) killStopped(ctx context.Context) error {
+	s, c, err := r.both(ctx)
+	if err != nil {
+		return err
+	}
+	return r.quiet(func() error {
+		signalAll(s.cmd.Process.Pid, unix.SIGSTOP)
+		io.WriteString(c.in, "nobody reads this\n")
+		err := r.h.unread(r.h.server, r.port)
+		r.end(s)
+		r.nap(20 * time.Millisecond)
+		c.kill()
+		return err
+	})
 }
 
 func (r *round) killClient(ctx context.Context) error {
@@ -450,6 +558,21 @@ func (r *round) slowName(ctx context.Context) error {
 	}
 	defer r.end(s)
 	return r.read(c)
+}
+
+// unread waits until a socket that is bound to a port has bytes that nobody has read.
+func (h *hosts) unread(ns string, port int) error {
+	tick := time.NewTicker(2 * time.Millisecond)
+	defer tick.Stop()
+	for end := time.Now().Add(10 * time.Second); time.Now().Before(end); <-tick.C {
+		for _, line := range strings.Split(h.table(ns), "\n") {
+			f := strings.Fields(line)
+			if len(f) > 4 && strings.HasSuffix(f[1], fmt.Sprintf(":%04X", port)) && f[3] == "01" && !strings.HasSuffix(f[4], ":00000000") {
+				return nil
+			}
+		}
+	}
+	return errors.New("nothing is unread")
 }
 
 // socket waits until a host has a socket whose line in /proc/net/tcp has the text.

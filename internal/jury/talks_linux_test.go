@@ -100,13 +100,16 @@ func (h *hosts) listening(ns string, port int) error {
 }
 
 // sockets reports whether a line of /proc/net/tcp on a host has the text.
-func (h *hosts) sockets(ns, text string) bool {
+func (h *hosts) sockets(ns, text string) bool { return strings.Contains(h.table(ns), text) }
+
+// table is /proc/net/tcp on a host.
+func (h *hosts) table(ns string) string {
 	var lines []byte
-	err := inside(ns, func() (err error) {
+	inside(ns, func() (err error) {
 		lines, err = os.ReadFile(fmt.Sprintf("/proc/self/task/%d/net/tcp", unix.Gettid()))
 		return err
 	})
-	return err == nil && strings.Contains(string(lines), text)
+	return string(lines)
 }
 
 // nginx serves files of several sizes on a host until ctx is done.

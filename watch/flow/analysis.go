@@ -118,6 +118,7 @@ func (l *look) scaling() {
 		return
 	}
 	switch {
+	case l.h.Options&(packet.HasWindowScale|packet.CutOptions) == packet.CutOptions: // it may have one
 	case l.h.Options&packet.HasWindowScale == 0:
 		l.fwd.scale, l.rev.scale = scaleNone, scaleNone
 	case l.rev.scale == scaleNone:
@@ -132,7 +133,7 @@ func (l *look) scaling() {
 func (l *look) room() int64 {
 	window := int64(l.h.Window)
 	switch {
-	case l.opens || l.fwd.scale == scaleNone:
+	case l.opens || l.fwd.scale == scaleNone, window == 0: // nothing is nothing by any scale
 		return window
 	case l.fwd.scale == scaleUnknown:
 		return unset

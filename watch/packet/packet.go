@@ -130,7 +130,8 @@ type Packet struct {
 }
 
 // ErrTruncated reports that the capture has only the beginning of the packet, and that
-// a header is not whole. A payload that is cut is no error: it is shorter than Length.
+// a header is not whole. A payload that is cut is no error: it is shorter than Length; nor
+// are options of TCP that are: see [CutOptions].
 var ErrTruncated = errors.New("packet: the capture ends inside a header")
 
 // ErrLinkType reports a link type that is not known.
@@ -190,6 +191,17 @@ func (c *cursor) take(n int) ([]byte, error) {
 	head := c.data[:n:n]
 	c.data, c.wire = c.data[n:], c.wire-n
 	return head, nil
+}
+
+// upTo is take, but what the capture has cut off may be missing.
+func (c *cursor) upTo(n int) (head []byte, cut bool, err error) {
+	if c.wire < n {
+		return nil, false, errShort
+	}
+	have := min(n, len(c.data))
+	head = c.data[:have:have]
+	c.data, c.wire = c.data[have:], c.wire-n
+	return head, have < n, nil
 }
 
 // clip makes n bytes all that is left, as a length field says. There must be as many.

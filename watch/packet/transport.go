@@ -61,7 +61,7 @@ func (f TCPFlags) String() string {
 func (f TCPFlags) Has(want TCPFlags) bool { return f&want == want }
 
 // TCPOptions says which options a segment has.
-type TCPOptions uint8
+type TCPOptions uint16
 
 // The options. Others are skipped.
 const (
@@ -73,6 +73,7 @@ const (
 	HasFastOpen                             // RFC 7413 §4.1
 	HasMultipath                            // RFC 8684 §3
 	BadOptions                              // the list breaks off: an option's length can't be
+	CutOptions                              // the capture has only the beginning of the list
 )
 
 // SACKBlock is a piece of the stream that its receiver has, beside what it
@@ -123,7 +124,7 @@ func (p *Packet) tcp(c *cursor) error {
 	if size < 20 {
 		return errTCPHeader
 	}
-	options, err := c.take(size - 20)
+	options, cut, err := c.upTo(size - 20)
 	if err != nil {
 		return err
 	}
@@ -134,6 +135,9 @@ func (p *Packet) tcp(c *cursor) error {
 		Window: be.Uint16(b[14:]), Urgent: be.Uint16(b[18:]),
 	}
 	p.TCP.readOptions(options)
+	if cut { // it may break off anywhere
+		p.TCP.Options = p.TCP.Options&^BadOptions | CutOptions
+	}
 	p.done(TCP, c)
 	return nil
 }
