@@ -26,7 +26,7 @@ import (
 
 // patience bounds what a test waits for. It is long, for slow machines: nothing waits for
 // it to pass.
-const patience = 20 * time.Second
+const patience = 60 * time.Second
 
 var quiet = slog.New(slog.DiscardHandler)
 
