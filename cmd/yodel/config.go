@@ -285,6 +285,7 @@ func (c *configuring) unserved(plans []plan) {
 var wanted = map[string]string{
 	"bool":        "true or false",
 	"int":         "a whole number",
+	"int64":       "a whole number",
 	"uint32":      "a whole number from 0, as 0o600",
 	"duration":    `a string with its unit, as "10s" or "5m"`,
 	"string":      `a string, as "…"`,
@@ -293,7 +294,7 @@ var wanted = map[string]string{
 
 // kinds are the kinds of value that the types of flags take.
 var kinds = map[string]unstable.Kind{
-	"bool": unstable.Bool, "int": unstable.Integer, "uint32": unstable.Integer,
+	"bool": unstable.Bool, "int": unstable.Integer, "int64": unstable.Integer, "uint32": unstable.Integer,
 	"duration": unstable.String, "string": unstable.String, "stringSlice": unstable.String,
 }
 

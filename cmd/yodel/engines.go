@@ -37,7 +37,7 @@ var engines = engineRows{
 	{
 		name: "goroutine", about: "a goroutine for each connection",
 		make: func(p plan, f *serveFlags, cfg *engine.Config) (engine.Engine, error) {
-			return goroutine.New(p.row.make(f), cfg)
+			return goroutine.New(p.service(f), cfg)
 		},
 	},
 	{
@@ -48,7 +48,7 @@ var engines = engineRows{
 	{
 		name: "iterative", about: "one client at a time; others wait in the accept queue", oneAtATime: true,
 		make: func(p plan, f *serveFlags, cfg *engine.Config) (engine.Engine, error) {
-			return iterative.New(p.row.make(f), cfg)
+			return iterative.New(p.service(f), cfg)
 		},
 	},
 }
@@ -71,6 +71,7 @@ func (row *engineRow) tryMake(p plan, f *serveFlags, cfg *engine.Config) (engine
 
 // can reports whether the engine runs p here.
 func (row *engineRow) can(p plan, f *serveFlags, cfg *engine.Config) bool {
+	p.made = nil // it is asked for the form alone
 	eng, err := row.tryMake(p, f, cfg)
 	if err != nil {
 		return false

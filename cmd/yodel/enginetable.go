@@ -239,5 +239,8 @@ func (l engineLine) whyNot(of engineTable) string {
 	if !slices.ContainsFunc(of, func(other engineLine) bool { return other.Missing != l.Missing }) {
 		return l.Engine + ": " + l.Missing
 	}
+	if !slices.ContainsFunc(of.of(l.Service), func(other engineLine) bool { return other.Missing != l.Missing }) {
+		return fmt.Sprintf("%s, %s: %s", l.Engine, l.Service, l.Missing)
+	}
 	return fmt.Sprintf("%s, %s over %s: %s", l.Engine, l.Service, l.Transport, l.Missing)
 }

@@ -28,7 +28,7 @@ func setHelp(root *cobra.Command) {
 		all, _ := cmd.Flags().GetBool("help-all")
 		cmd.InitDefaultHelpFlag()
 		hideAdvanced(cmd, !all)
-		show(cmd, args)
+		helpOfServices(cmd, all, func() { show(cmd, args) })
 		hideAdvanced(cmd, false)
 	})
 	for _, c := range append(root.Commands(), root) {

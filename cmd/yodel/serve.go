@@ -48,6 +48,7 @@ type serveFlags struct {
 	user      string
 	userGiven bool
 	inetd     bool
+	serviceFlags
 
 	config      string
 	checkConfig bool
@@ -95,6 +96,7 @@ systemd has passed go to the services without an address.`,
 }
 
 func (f *serveFlags) bind(fs *pflag.FlagSet) {
+	f.serviceFlags.bind(fs)
 	fs.StringVar(&f.engine, "engine", auto, "how connections are served: "+engines.names()+"; see yodel engines")
 	fs.IntVar(&f.maxConns, "max-conns", 0, "connections at once; further ones wait (0: what the descriptor limit allows)")
 	fs.IntVar(&f.children, "max-children", 0, "processes at once of the engine process; further clients wait (0: 256, or fewer where descriptors are few)")
@@ -225,6 +227,9 @@ func runServe(ctx context.Context, io std, f *serveFlags, plans []plan, sig sign
 		return err
 	}
 	if err := s.dropPrivileges(); err != nil {
+		return err
+	}
+	if err := s.openDoors(); err != nil {
 		return err
 	}
 	s.announce(f.byDefault)

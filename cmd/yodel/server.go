@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"os"
 	"strconv"
@@ -16,6 +17,7 @@ import (
 
 	"yodel/engine"
 	"yodel/internal/privilege"
+	"yodel/internal/users"
 	"yodel/sock"
 )
 
@@ -30,6 +32,10 @@ type server struct {
 	logs   *serveLogs
 	served []*served
 
+	doors      map[doorKey]*door
+	users      map[string]*users.File // by path
+	accessLogs map[string]io.Writer   // by path
+
 	user *privilege.Credentials // whom to run as; nil: as it was started
 }
 
@@ -40,6 +46,7 @@ type served struct {
 	engine      string
 	fingerprint string
 	serve       func() error
+	complete    func() error // makes what serves, once root is given up; nil: it is made
 	stopper
 }
 
@@ -73,6 +80,11 @@ func newServer(io std, f *serveFlags) (*server, error) {
 func (s *server) close() {
 	for _, sv := range s.served {
 		sv.Close()
+	}
+	for _, d := range s.doors { // one that has no engine yet
+		if c, ok := d.service.(io.Closer); ok {
+			c.Close()
+		}
 	}
 	if s.admin != nil {
 		s.admin.close()
@@ -113,6 +125,9 @@ func (s *server) config(p plan) *engine.Config {
 	if f.idleGiven {
 		cfg.Idle = f.idle
 	}
+	if p.row.clock {
+		cfg.Idle = -1
+	}
 	return cfg
 }
 
@@ -125,6 +140,9 @@ func (s *server) open(ctx context.Context, p plan) error {
 	if p.addr.Network == "udp" {
 		return s.openDatagrams(ctx, p)
 	}
+	if err := s.checkService(p); err != nil {
+		return err
+	}
 	cfg := s.config(p)
 	sv := &served{plan: p}
 	where := p.addr
@@ -134,6 +152,7 @@ func (s *server) open(ctx context.Context, p plan) error {
 			return err
 		}
 		cfg.TLS, where.Network = cert.config(), "tcp" // the engine does the handshakes, in its own time and number
+		cfg.TLS.NextProtos = p.row.alpn
 		sv.fingerprint = cert.fingerprint()
 	}
 	row, eng, err := engines.open(p, f, cfg)
@@ -148,8 +167,13 @@ func (s *server) open(ctx context.Context, p plan) error {
 	sv.at = l.Address()
 	sv.at.Network = p.addr.Network
 	sv.stopper, sv.serve = eng, func() error { return eng.Serve(l.Plain()) }
+	if p.row.isDoor() {
+		sv.stopper = pending{l}
+		sv.complete = func() error { return s.complete(sv, row, cfg, l.Plain()) }
+		err = s.openAccessLog(f)
+	}
 	s.served = append(s.served, sv)
-	return nil
+	return err
 }
 
 // listen returns the socket that was passed for p, or opens one.
