@@ -62,3 +62,18 @@ func (t *Terminal) control(name string, do func(fd int) error) error {
 	}
 	return os.NewSyscallError(name, failed)
 }
+
+// Echo says whether the terminal shows what is typed.
+func (t *Terminal) Echo(on bool) error {
+	return t.control("ioctl TCSETS", func(fd int) error {
+		mode, err := unix.IoctlGetTermios(fd, unix.TCGETS)
+		if err != nil {
+			return err
+		}
+		mode.Lflag &^= unix.ECHO
+		if on {
+			mode.Lflag |= unix.ECHO
+		}
+		return unix.IoctlSetTermios(fd, unix.TCSETS, mode)
+	})
+}

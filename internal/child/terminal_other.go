@@ -19,3 +19,6 @@ func (t *Terminal) Resize(uint16, uint16) error { return errors.ErrUnsupported }
 
 // Signal sends a signal to who is in the foreground, as a key of the terminal does.
 func (t *Terminal) Signal(syscall.Signal) error { return errors.ErrUnsupported }
+
+// Echo says whether the terminal shows what is typed.
+func (t *Terminal) Echo(bool) error { return errors.ErrUnsupported }
