@@ -542,6 +542,7 @@ func TestOpenSSH(t *testing.T) {
 		spawn %s %s -o PubkeyAuthentication=no ada@%s
 		want "password: "
 		send "pass word\r"
+		want "\$ "
 		send "echo \$TERM; stty size; cat\r"
 		want "vt220\r\n33 77\r\n"
 		send "\003"
