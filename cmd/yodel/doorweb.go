@@ -55,7 +55,7 @@ func (s *server) checkPrograms(f *serveFlags) (writable bool, err error) {
 
 // openAccessLog opens the file of --access-log, once for all who name it, while that can
 // still be done as root.
-func (s *server) openAccessLog(f *serveFlags) error {
+func (s *server) openAccessLog(_ *served, f *serveFlags) error {
 	path := f.accessLog
 	if path == "" || s.accessLogs[path] != nil {
 		return nil

@@ -87,8 +87,13 @@ func runInetd(ctx context.Context, io std, f *serveFlags, p plan, sig signals) e
 	if err != nil {
 		return err
 	}
-	if err := errors.Join(s.checkService(p), s.openAccessLog(s.flags)); err != nil {
+	if err := s.checkService(p); err != nil {
 		return err
+	}
+	if p.row.early != nil {
+		if err := p.row.early(s, &served{}, s.flags); err != nil {
+			return err
+		}
 	}
 	if err := s.dropPrivileges(); err != nil {
 		return err

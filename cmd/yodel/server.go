@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/coreos/go-systemd/v22/daemon"
+	cryptossh "golang.org/x/crypto/ssh"
 
 	"yodel/engine"
 	"yodel/internal/privilege"
@@ -46,6 +47,8 @@ type served struct {
 	engine      string
 	fingerprint string
 	serve       func() error
+	hostKey     cryptossh.Signer // of ssh
+	hostKeyAt   string
 	complete    func() error // makes what serves, once root is given up; nil: it is made
 	stopper
 }
@@ -128,6 +131,9 @@ func (s *server) config(p plan) *engine.Config {
 	if p.row.clock {
 		cfg.Idle = -1
 	}
+	if p.row.typed {
+		cfg.MinRate = -1
+	}
 	return cfg
 }
 
@@ -170,7 +176,9 @@ func (s *server) open(ctx context.Context, p plan) error {
 	if p.row.isDoor() {
 		sv.stopper = pending{l}
 		sv.complete = func() error { return s.complete(sv, row, cfg, l.Plain()) }
-		err = s.openAccessLog(f)
+		if p.row.early != nil {
+			err = p.row.early(s, sv, f)
+		}
 	}
 	s.served = append(s.served, sv)
 	return err
@@ -179,6 +187,9 @@ func (s *server) open(ctx context.Context, p plan) error {
 // listen returns the socket that was passed for p, or opens one.
 func (s *server) listen(ctx context.Context, p plan, where sock.Address) (*sock.Listener, error) {
 	opts := s.options(s.flagsOf(p), where)
+	if p.row.typed && opts.UserTimeout == 0 {
+		opts.UserTimeout = -1 // a closed window may be a person's who wants to read
+	}
 	if p.passed.Listener == nil {
 		return sock.Listen(ctx, where, opts)
 	}
@@ -243,6 +254,7 @@ type listening struct {
 	Path        string `json:"path,omitempty"`
 	Engine      string `json:"engine,omitempty"`
 	Fingerprint string `json:"fingerprint,omitempty"`
+	HostKey     string `json:"host_key,omitempty"`
 	Passed      bool   `json:"passed,omitempty"`
 	User        string `json:"user,omitempty"`
 	PID         int    `json:"pid,omitempty"`
@@ -252,11 +264,15 @@ var passedText = map[bool]string{true: ", on a socket that was passed"}
 
 // line returns the JSON line for what sv listens on, or would.
 func (sv *served) line(typ string) listening {
-	return listening{
+	l := listening{
 		Type: typ, Time: time.Now().UTC().Format(time.RFC3339Nano), Service: sv.plan.row.name,
 		Network: sv.at.Network, Address: sv.at.HostPort(), Port: sv.at.Port, Path: sv.at.Path,
 		Engine: sv.engine, Fingerprint: sv.fingerprint,
 	}
+	if sv.hostKey != nil {
+		l.HostKey = cryptossh.FingerprintSHA256(sv.hostKey.PublicKey())
+	}
+	return l
 }
 
 // announce says what is bound.
@@ -269,6 +285,9 @@ func (s *server) announce(byDefault bool) {
 			continue
 		}
 		fmt.Fprintf(s.io.out, "%s listening on %s, engine %s%s\n", sv.plan.row.name, sv.at, sv.engine, passedText[sv.plan.isPassed()])
+		if sv.hostKey != nil {
+			fmt.Fprintf(s.io.out, "  host key %s, in %s\n", cryptossh.FingerprintSHA256(sv.hostKey.PublicKey()), sv.hostKeyAt)
+		}
 		if sv.fingerprint != "" {
 			fmt.Fprintf(s.io.out, "  try: yodel call --pin %s %s\n", sv.fingerprint, reachable(sv.at))
 		}

@@ -39,10 +39,16 @@ type serviceFlags struct {
 	acceptAll  bool
 	maxSize    int64
 	greetDelay time.Duration
+
+	shell          string
+	authorizedKeys string
+	hostKey        string
+	program        []string
+	stderr         bool
 }
 
 func (f *serviceFlags) bind(fs *pflag.FlagSet) {
-	fs.StringVar(&f.root, "root", "", "the `folder` whose files are served")
+	fs.StringVar(&f.root, "root", "", "the `folder` whose files are served, or in which programs start")
 	fs.BoolVar(&f.allowWrite, "allow-write", false, "let users store, delete and rename files, and make folders")
 	fs.StringVar(&f.users, "users", "", "who may log in with a password is in this `file`, which yodel passwd writes")
 	fs.BoolVar(&f.plainText, "plain-text-is-fine", false, "take passwords over connections that others can read")
@@ -68,6 +74,12 @@ func (f *serviceFlags) bind(fs *pflag.FlagSet) {
 	fs.BoolVar(&f.acceptAll, "accept-all", false, "take mail for every domain, from this host only: for testing what sends mail")
 	fs.Int64Var(&f.maxSize, "max-size", 0, "the longest message in bytes (0: 10 MiB; negative: no bound)")
 	fs.DurationVar(&f.greetDelay, "greet-delay", 0, "hold the greeting back for so long, and refuse who talks meanwhile")
+
+	fs.StringVar(&f.shell, "shell", "", "the `program`, with arguments, that who logs in gets (none: /bin/sh)")
+	fs.StringVar(&f.authorizedKeys, "authorized-keys", "", "who has one of the keys in this `file` may log in; it is as OpenSSH's authorized_keys")
+	fs.StringVar(&f.hostKey, "host-key", "", "the server's private key is in this `file`, which is made if it is not there (none: ssh_host_ed25519_key in yodel's state folder)")
+	fs.StringArrayVar(&f.program, "program", nil, "a `word` of the program and its arguments (may be given again); what stands behind -- is the same")
+	fs.BoolVar(&f.stderr, "stderr", false, "send the peer what the program writes to standard error, too")
 }
 
 // ofServices returns the flags that only some services know.

@@ -18,12 +18,15 @@ type serviceRow struct {
 
 	// What follows is of services that do their own I/O: see doors.go.
 	open   func(*server, plan, *dataBytes) (any, error) // makes it
-	check  func(plan, *serveFlags) error            // what is wrong with its flags; nil: nothing can be
-	runs   bool                                     // it runs programs, which must not be root's
-	writes bool                                     // with --allow-write its clients may change files
-	clock  bool                                     // it ends connections that say nothing itself
-	alpn   []string                                 // what it speaks over TLS
-	single error                                    // why it can't serve with --inetd
+	check  func(plan, *serveFlags) error                // what is wrong with its flags; nil: nothing can be
+	runs   bool                                         // it runs programs, which must not be root's
+	writes bool                                         // with --allow-write its clients may change files
+	clock  bool                                         // it ends connections that say nothing itself
+	alpn   []string                                     // what it speaks over TLS
+	single error                                        // why it can't serve with --inetd
+	typed  bool                                         // a person sits there, who may stop its output for long
+
+	early func(*server, *served, *serveFlags) error // opens what root must; nil: nothing
 }
 
 const smallIdle = 10 * time.Minute
@@ -63,7 +66,7 @@ var services = []serviceRow{
 	{
 		name: "web", port: 10080, about: "files, CGI programs, or who the caller is (HTTP/1.1, and 2 over TLS)",
 		flags: []string{"root", "cgi", "access-log", "hidden", "no-listing", "cgi-timeout", "cgi-max", "body-max"},
-		make:  doorFormOf, open: openWeb, check: checkWeb, runs: true, clock: true, alpn: []string{"h2", "http/1.1"},
+		make:  doorFormOf, open: openWeb, check: checkWeb, early: (*server).openAccessLog, runs: true, clock: true, alpn: []string{"h2", "http/1.1"},
 	},
 	{
 		name: "ftp", port: 10021, about: "files, to and fro (RFC 959)",
@@ -78,6 +81,22 @@ var services = []serviceRow{
 		flags: []string{"spool", "domain", "format", "accept-all", "max-size", "greet-delay", "line-max"},
 		make:  doorFormOf, open: openMail, check: checkMail, clock: true,
 		single: errors.New("a spool is one process's"),
+	},
+	{
+		name: "telnet", port: 10023, about: "a terminal of this machine, for who logs in (RFC 854)",
+		flags: []string{"users", "shell", "root", "max-sessions", "plain-text-is-fine"},
+		idle:  -1, make: doorFormOf, open: openTelnet, check: checkTelnet, runs: true, typed: true,
+	},
+	{
+		name: "ssh", port: 10022, about: "the same, as one should (RFC 4251)",
+		flags: []string{"users", "authorized-keys", "host-key", "shell", "root", "max-sessions"},
+		idle:  -1, make: doorFormOf, open: openSSH, check: checkSSH, early: (*server).openHostKey, runs: true, typed: true,
+	},
+	{
+		name: "command", port: 10514, about: "a program for each connection: command@ADDRESS -- PROGRAM ARGUMENT...",
+		flags: []string{"program", "stderr", "root", "max-sessions"},
+		idle:  -1, make: doorFormOf, open: openCommand, check: checkCommand, runs: true,
+		single: errors.New("who has accepted can start the program as well"),
 	},
 }
 
