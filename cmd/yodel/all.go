@@ -201,7 +201,7 @@ func (l *lab) lines(sv *served) []string {
 		}
 	case "mail/tcp":
 		return []string{
-			f("echo hello | curl smtp://localhost:%d --mail-from you@localhost --mail-rcpt %s@localhost --upload-file -", port, l.user),
+			f("echo hello | curl smtp://localhost:%d --mail-from you@localhost --mail-rcpt %s@localhost --crlf --upload-file -", port, l.user),
 			f("yodel mail --spool %s %s 1", filepath.Join(l.dir, "spool"), l.user),
 		}
 	case "telnet/tcp":

@@ -6,7 +6,7 @@ import (
 	"path/filepath"
 	"strings"
 
-	"yodel/service/command"
+	runner "yodel/service/command"
 	"yodel/service/ssh"
 	"yodel/service/telnet"
 	"yodel/sock"
@@ -97,10 +97,10 @@ func checkCommand(_ plan, f *serveFlags) error {
 
 func openCommand(s *server, p plan, _ *dataBytes) (any, error) {
 	f := s.flagsOf(p)
-	cfg := &command.Config{Path: f.program[0], Args: f.program[1:], Dir: f.root, Stderr: f.stderr, MaxPrograms: f.sessions}
+	cfg := &runner.Config{Path: f.program[0], Args: f.program[1:], Dir: f.root, Stderr: f.stderr, MaxPrograms: f.sessions}
 	if f.names {
 		name := confirmedName(&sock.Resolver{})
 		cfg.Lookup = func(ctx context.Context, a netip.Addr) string { return name(ctx, a) }
 	}
-	return command.New(cfg)
+	return runner.New(cfg)
 }

@@ -28,11 +28,25 @@ func setHelp(root *cobra.Command) {
 		all, _ := cmd.Flags().GetBool("help-all")
 		cmd.InitDefaultHelpFlag()
 		hideAdvanced(cmd, !all)
+		hideCommands(cmd, !all)
 		helpOfServices(cmd, all, func() { show(cmd, args) })
 		hideAdvanced(cmd, false)
+		hideCommands(cmd, true)
 	})
 	for _, c := range append(root.Commands(), root) {
 		helpAll(c)
+	}
+}
+
+// isAdvancedCommand reports whether a command is left out of the first help.
+func isAdvancedCommand(c *cobra.Command) bool { return c.Annotations["advanced"] != "" }
+
+// hideCommands hides the commands that are left to --help-all.
+func hideCommands(root *cobra.Command, hide bool) {
+	for _, c := range root.Commands() {
+		if isAdvancedCommand(c) {
+			c.Hidden = hide
+		}
 	}
 }
 

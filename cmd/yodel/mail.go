@@ -21,6 +21,7 @@ its name, or a recipient's address. Any folder of mbox files or Maildirs can be 
   yodel mail --spool spool alice
   yodel mail --spool spool alice 1
   yodel mail --spool spool alice 1 --raw`,
+		Hidden: true, Annotations: map[string]string{"advanced": "true"},
 		Args: cobra.MaximumNArgs(2),
 		RunE: func(_ *cobra.Command, args []string) error {
 			if r.Dir == "" {

@@ -25,7 +25,7 @@ func newMan(io std) *cobra.Command {
 // writeManPages writes one page for each visible command.
 func writeManPages(root *cobra.Command, dir string) error {
 	for _, c := range append([]*cobra.Command{root}, root.Commands()...) {
-		if c.Hidden || c.Name() == "help" || c.Name() == "completion" {
+		if c.Hidden && !isAdvancedCommand(c) || c.Name() == "help" || c.Name() == "completion" {
 			continue
 		}
 		if err := os.WriteFile(filepath.Join(dir, manName(c)+".1"), []byte(manPage(c)), 0o644); err != nil {

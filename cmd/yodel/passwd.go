@@ -26,6 +26,7 @@ Servers that use the file need not be restarted.`,
 		Example: `  yodel passwd users ada
   yodel passwd users bob --home /bob
   yodel passwd users bob --remove`,
+		Hidden: true, Annotations: map[string]string{"advanced": "true"},
 		Args: cobra.ExactArgs(2),
 		RunE: func(_ *cobra.Command, args []string) error {
 			file, name := args[0], args[1]

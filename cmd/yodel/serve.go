@@ -75,9 +75,6 @@ systemd has passed go to the services without an address.`,
 		Example: `  yodel serve
   yodel serve upper echo@:7007 echo@udp://:7007 echo@tls://:7008 echo@unix:/tmp/echo.sock
   yodel serve web --root files --cgi programs
-  yodel serve ftp --root files --anonymous
-  yodel serve mail --spool spool --domain example.org
-  yodel serve command@:7 -- /bin/cat
   yodel serve all                   every service, with all it needs, and the lines to try it`,
 		ValidArgsFunction: completeServices,
 		RunE: func(cmd *cobra.Command, args []string) error {

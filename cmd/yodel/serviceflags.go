@@ -123,7 +123,7 @@ func printServiceFlags(w io.Writer, fs *pflag.FlagSet, all bool) {
 		case all:
 			fmt.Fprintf(w, "\n%s:\n%s", s.name, s.usages(fs))
 		default:
-			fmt.Fprint(w, folded(fmt.Sprintf("  %-8s", s.name), s.flags))
+			fmt.Fprint(w, folded(fmt.Sprintf("  %-8s ", s.name), s.flags))
 		}
 	}
 }
@@ -138,16 +138,16 @@ func (s *serviceRow) usages(fs *pflag.FlagSet) string {
 	return own.FlagUsages()
 }
 
-// folded returns flags behind a head, in lines of at most 96 columns.
+// folded returns flags behind a head, in lines of at most 110 columns.
 func folded(head string, flags []string) string {
 	var b strings.Builder
 	line := head
 	for _, name := range flags {
-		if len(line)+len(name)+4 > 96 {
+		if len(line)+len(name)+2 > 110 {
 			b.WriteString(line + "\n")
 			line = strings.Repeat(" ", len(head))
 		}
-		line += "  --" + name
+		line += " " + name
 	}
 	b.WriteString(line + "\n")
 	return b.String()
