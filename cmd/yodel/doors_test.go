@@ -3,6 +3,7 @@ package main
 import (
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"net/netip"
 	"os"
@@ -323,6 +324,33 @@ func typeInto(t *testing.T, expect, line, user, password string) {
 	cmd := exec.CommandContext(within(t), expect, "-c", script)
 	if out, err := cmd.CombinedOutput(); err != nil {
 		t.Errorf("%s: %v\n%s", line, err, out)
+	}
+}
+
+// F4: a server that asks for the client's environment gets what was typed, and nothing
+// else.
+func TestCallSendsOnlyWhatIsTyped(t *testing.T) {
+	t.Parallel()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	heard := make(chan string, 1)
+	go func() {
+		nc, err := l.Accept()
+		if err != nil {
+			heard <- err.Error()
+			return
+		}
+		defer nc.Close()
+		io.WriteString(nc, "\xff\xfd\x27\xff\xfa\x27\x01\x00USER\x03SECRET\xff\xf0login: ") // DO NEW-ENVIRON, SB NEW-ENVIRON SEND
+		all, _ := io.ReadAll(nc)
+		heard <- string(all)
+	}()
+	runProgram(t, strings.NewReader("typed\n"), program(t), "call", l.Addr().String())
+	if got := <-heard; got != "typed\n" {
+		t.Errorf("it sends %q", got)
 	}
 }
 
