@@ -45,29 +45,32 @@ func (d *doorConn) sendFile(f file, limit int64) (sum int64, err error) {
 	}
 	to, err1 := out.SyscallConn()
 	from, err2 := f.SyscallConn()
-	if err := errors.Join(err1, err2); err != nil {
-		return 0, err
+	at, err3 := f.Seek(0, io.SeekCurrent)
+	switch {
+	case err1 != nil || err2 != nil:
+		return 0, errors.Join(err1, err2)
+	case err3 != nil: // a pipe
+		return 0, errors.ErrUnsupported
 	}
 	d.calls.RLock()
 	defer d.calls.RUnlock()
 	d.writes.Lock()
 	defer d.writes.Unlock()
 	defer d.writing.Store(0)
-	for room := 0; sum < limit; { // of the piece that is under way
-		if room <= 0 {
+	room := 0 // of the piece that is under way
+	took := func(n int) {
+		sum += int64(n)
+		d.wrote(n)
+		if room -= n; room <= 0 {
 			room = doorPiece
 			d.writing.Store(d.since() + int64(d.b.patience(room)))
 		}
-		n, err := sendSome(to, from, limit-sum)
-		sum += int64(n)
-		room -= n
-		d.wrote(n)
-		if err != nil || n == 0 {
-			d.noteWrite(err)
-			return sum, err
-		}
 	}
-	return sum, nil
+	took(0)
+	s := &sender{at: at, left: limit, took: took}
+	err = s.send(to, from)
+	d.noteWrite(err)
+	return sum, err
 }
 
 // noteWrite notes what ended the connection, if err is that.

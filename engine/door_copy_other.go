@@ -7,6 +7,9 @@ import (
 	"syscall"
 )
 
-func sendSome(syscall.RawConn, syscall.RawConn, int64) (int, error) {
-	return 0, errors.ErrUnsupported
+type sender struct {
+	at, left int64
+	took     func(int)
 }
+
+func (*sender) send(syscall.RawConn, syscall.RawConn) error { return errors.ErrUnsupported }

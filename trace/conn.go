@@ -410,3 +410,28 @@ func (c *Conn) WriteFrom(src io.Reader) (int64, error) {
 	}
 	return n, err
 }
+
+// ReadTo lets dst read at most max bytes of the connection below, which for an [*os.File]
+// and a [*net.TCPConn] copies inside the kernel (splice(2)). To the sums and the sink it
+// is one Read. Where it returns less than max, and no error, the peer has ended its
+// direction.
+func (c *Conn) ReadTo(dst io.ReaderFrom, max int64) (int64, error) {
+	src := io.LimitReader(c.Conn, max)
+	if !c.enter() {
+		n, err := dst.ReadFrom(src)
+		c.in.Add(n)
+		return n, err
+	}
+	defer c.leave()
+	began := c.clock(&c.read)
+	n, err := dst.ReadFrom(src)
+	c.in.Add(n)
+	c.moved(Read, &c.read, began, int(n), err)
+	switch {
+	case err != nil:
+		c.failed(err)
+	case n < max:
+		c.ended()
+	}
+	return n, err
+}

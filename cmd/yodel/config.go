@@ -22,7 +22,7 @@ var ofEachService = []string{
 }
 
 // notInFile are the flags that say what this run of the program is to do.
-var notInFile = []string{"config", "check-config", "inetd", "help", "help-all"}
+var notInFile = []string{"config", "check-config", "inetd", "base", "help", "help-all"}
 
 // plans completes f from the configuration file, if there is one, and returns what is
 // to be served: what args name, or what the file does. What the command line and the
@@ -288,16 +288,18 @@ func (c *configuring) unserved(plans []plan) {
 var wanted = map[string]string{
 	"bool":        "true or false",
 	"int":         "a whole number",
+	"int64":       "a whole number",
 	"uint32":      "a whole number from 0, as 0o600",
 	"duration":    `a string with its unit, as "10s" or "5m"`,
 	"string":      `a string, as "…"`,
+	"stringArray": `a list of strings, as ["/bin/cat", "-u"]`,
 	"stringSlice": `a string, or a list of strings, as ["192.0.2.0/24", "2001:db8::/32"]`,
 }
 
 // kinds are the kinds of value that the types of flags take.
 var kinds = map[string]unstable.Kind{
-	"bool": unstable.Bool, "int": unstable.Integer, "uint32": unstable.Integer,
-	"duration": unstable.String, "string": unstable.String, "stringSlice": unstable.String,
+	"bool": unstable.Bool, "int": unstable.Integer, "int64": unstable.Integer, "uint32": unstable.Integer,
+	"duration": unstable.String, "string": unstable.String, "stringSlice": unstable.String, "stringArray": unstable.String,
 }
 
 // assign sets a flag to s's value.

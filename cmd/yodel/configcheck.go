@@ -58,6 +58,9 @@ func (s *server) check(ctx context.Context, p plan) (*served, error) {
 		_, err := replier(p, f)
 		return sv, err
 	}
+	if err := s.checkService(p); err != nil {
+		return nil, err
+	}
 	cfg := s.config(p)
 	if p.addr.Network == "tls" {
 		cert, err := s.certificate(f)

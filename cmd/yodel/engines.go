@@ -45,20 +45,20 @@ var engines = engineRows{
 		name: "uring", about: "event loops over io_uring, one for each processor", loops: true,
 		probe: uring.Probe,
 		make: func(p plan, f *serveFlags, cfg *engine.Config) (engine.Engine, error) {
-			return uring.New(p.row.make(f), cfg, &uring.Options{Loops: f.loops})
+			return uring.New(p.service(f), cfg, &uring.Options{Loops: f.loops})
 		},
 	},
 	{
 		name: "epoll", about: "event loops over epoll, one for each processor", loops: true,
 		probe: epoll.Probe,
 		make: func(p plan, f *serveFlags, cfg *engine.Config) (engine.Engine, error) {
-			return epoll.New(p.row.make(f), cfg, &epoll.Options{Loops: f.loops})
+			return epoll.New(p.service(f), cfg, &epoll.Options{Loops: f.loops})
 		},
 	},
 	{
 		name: "goroutine", about: "a goroutine for each connection",
 		make: func(p plan, f *serveFlags, cfg *engine.Config) (engine.Engine, error) {
-			return goroutine.New(p.row.make(f), cfg)
+			return goroutine.New(p.service(f), cfg)
 		},
 	},
 	{
@@ -69,7 +69,7 @@ var engines = engineRows{
 	{
 		name: "iterative", about: "one client at a time; others wait in the accept queue", oneAtATime: true,
 		make: func(p plan, f *serveFlags, cfg *engine.Config) (engine.Engine, error) {
-			return iterative.New(p.row.make(f), cfg)
+			return iterative.New(p.service(f), cfg)
 		},
 	},
 	{ // the last, so that auto never comes to it
@@ -79,7 +79,7 @@ var engines = engineRows{
 			if p.addr.Network == "unix" {
 				return nil, &engine.UnfitError{Engine: "kernel", Why: "TCP only"}
 			}
-			return kernel.New(p.row.make(f), cfg, &kernel.Options{Loops: f.loops})
+			return kernel.New(p.service(f), cfg, &kernel.Options{Loops: f.loops})
 		},
 	},
 }
@@ -102,6 +102,7 @@ func (row *engineRow) tryMake(p plan, f *serveFlags, cfg *engine.Config) (engine
 
 // can reports whether the engine runs p here.
 func (row *engineRow) can(p plan, f *serveFlags, cfg *engine.Config) bool {
+	p.made = nil // it is asked for the form alone
 	eng, err := row.tryMake(p, f, cfg)
 	if err != nil {
 		return false

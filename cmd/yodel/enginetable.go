@@ -244,5 +244,8 @@ func (l engineLine) whyNot(of engineTable) string {
 	case len(alongside) > 1 && !slices.ContainsFunc(alongside, unlike):
 		return fmt.Sprintf("%s over %s: %s", l.Engine, l.Transport, l.Missing)
 	}
+	if !slices.ContainsFunc(of.of(l.Service), func(other engineLine) bool { return other.Missing != l.Missing }) {
+		return fmt.Sprintf("%s, %s: %s", l.Engine, l.Service, l.Missing)
+	}
 	return fmt.Sprintf("%s, %s over %s: %s", l.Engine, l.Service, l.Transport, l.Missing)
 }

@@ -28,12 +28,26 @@ func setHelp(root *cobra.Command) {
 		all, _ := cmd.Flags().GetBool("help-all")
 		cmd.InitDefaultHelpFlag()
 		hideAdvanced(cmd, !all)
-		show(cmd, args)
+		hideCommands(cmd, !all)
+		helpOfServices(cmd, all, func() { show(cmd, args) })
 		hideAdvanced(cmd, false)
+		hideCommands(cmd, true)
 	})
 	for _, c := range withParts(root) {
 		if c.RunE != nil {
 			helpAll(c)
+		}
+	}
+}
+
+// isAdvancedCommand reports whether a command is left out of the first help.
+func isAdvancedCommand(c *cobra.Command) bool { return c.Annotations["advanced"] != "" }
+
+// hideCommands hides the commands that are left to --help-all.
+func hideCommands(root *cobra.Command, hide bool) {
+	for _, c := range root.Commands() {
+		if isAdvancedCommand(c) {
+			c.Hidden = hide
 		}
 	}
 }

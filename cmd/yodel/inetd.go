@@ -37,9 +37,12 @@ func inetdPlan(fs *pflag.FlagSet, args []string) (plan, error) {
 	if p.given {
 		return plan{}, usagef("%s: with --inetd the connection is standard input and output: leave the address out", args[0])
 	}
+	if p.row.single != nil {
+		return plan{}, usagef("%s can't serve with --inetd: %w", p.row.name, p.row.single)
+	}
 	fs.Visit(func(fl *pflag.Flag) {
 		switch {
-		case err != nil || slices.Contains(forInetd, fl.Name):
+		case err != nil || slices.Contains(forInetd, fl.Name) || slices.Contains(p.row.flags, fl.Name):
 		case fl.Name == "json":
 			err = usagef("--json prints on standard output, which is the connection with --inetd: use --trace FILE")
 		default:
@@ -84,10 +87,18 @@ func runInetd(ctx context.Context, io std, f *serveFlags, p plan, sig signals) e
 	if err != nil {
 		return err
 	}
-	if err := s.openInetd(p, nc); err != nil {
+	if err := s.checkService(p); err != nil {
 		return err
 	}
+	if p.row.early != nil {
+		if err := p.row.early(s, &served{}, s.flags); err != nil {
+			return err
+		}
+	}
 	if err := s.dropPrivileges(); err != nil {
+		return err
+	}
+	if err := s.openInetd(p, nc); err != nil {
 		return err
 	}
 	return s.run(ctx, sig)
@@ -95,7 +106,14 @@ func runInetd(ctx context.Context, io std, f *serveFlags, p plan, sig signals) e
 
 // openInetd makes the engine that will serve nc.
 func (s *server) openInetd(p plan, nc net.Conn) error {
-	eng, err := engine.NewBlocking(p.row.make(s.flags), s.config(p), func(serve func()) { serve() })
+	if p.row.isDoor() {
+		d, err := s.door(p)
+		if err != nil {
+			return err
+		}
+		p.made = d.service
+	}
+	eng, err := engine.NewBlocking(p.service(s.flags), s.config(p), func(serve func()) { serve() })
 	if err != nil {
 		return usageError{err}
 	}

@@ -99,7 +99,8 @@ func newRoot(io std) *cobra.Command {
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{err} })
 	root.PersistentFlags().Bool("help-all", false, "show all flags")
 	root.AddCommand(
-		newServe(io), newCall(io), newLoad(io), newName(io), newEngines(io), newWatch(io), newStory(io), newDemo(io), newVersion(io), newMan(io),
+		newServe(io), newCall(io), newLoad(io), newName(io), newEngines(io), newWatch(io), newStory(io), newDemo(io), newPasswd(io), newMail(io),
+		newVersion(io), newMan(io),
 	)
 	strictHelp(root)
 	setHelp(root)

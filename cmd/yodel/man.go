@@ -25,7 +25,7 @@ func newMan(io std) *cobra.Command {
 // writeManPages writes one page for each visible command.
 func writeManPages(root *cobra.Command, dir string) error {
 	for _, c := range withParts(root) {
-		if c.Hidden || c.Name() == "help" || strings.HasPrefix(c.CommandPath(), "yodel completion") {
+		if c.Hidden && !isAdvancedCommand(c) || c.Name() == "help" || strings.HasPrefix(c.CommandPath(), "yodel completion") {
 			continue
 		}
 		if err := os.WriteFile(filepath.Join(dir, manName(c)+".1"), []byte(manPage(c)), 0o644); err != nil {

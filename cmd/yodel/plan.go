@@ -13,6 +13,7 @@ type plan struct {
 	given  bool        // the address was; else it is the service's own
 	passed sock.Passed // the socket, if whoever started this program has opened it
 	flags  *serveFlags // its own, from a configuration file; nil: those of the command
+	made   any         // the service, if that does its own I/O and is made already
 
 	located func(error) error // says where in that file an error of it belongs; nil: nowhere
 }

@@ -16,17 +16,20 @@ type childSettings struct {
 
 // newProcess returns an engine whose children make p's service as f has it.
 func newProcess(p plan, f *serveFlags, cfg *engine.Config) (engine.Engine, error) {
+	if p.row.isDoor() {
+		return nil, fmt.Errorf("%w: %s keeps what its connections share, which processes of their own would not", engine.ErrUnfit, p.row.name)
+	}
 	settings, err := json.Marshal(childSettings{LineMax: f.lineMax})
 	if err != nil {
 		return nil, err
 	}
-	return process.New(p.row.make(f), cfg, &process.Options{MaxChildren: f.children, Settings: settings})
+	return process.New(p.service(f), cfg, &process.Options{MaxChildren: f.children, Settings: settings})
 }
 
 // makeInChild returns the service that a child serves.
 func makeInChild(name string, settings []byte) (any, error) {
 	row := serviceNamed(name)
-	if row == nil {
+	if row == nil || row.isDoor() {
 		return nil, fmt.Errorf("there is no service %q", name)
 	}
 	var s childSettings

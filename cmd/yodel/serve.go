@@ -6,6 +6,7 @@ import (
 	"net/netip"
 	"os"
 	"os/signal"
+	"slices"
 	"strings"
 	"syscall"
 	"time"
@@ -49,6 +50,9 @@ type serveFlags struct {
 	user      string
 	userGiven bool
 	inetd     bool
+	base      uint16 // of serve all
+	lab       *lab   // what serve all has made; nil: it is another
+	serviceFlags
 
 	config      string
 	checkConfig bool
@@ -61,7 +65,8 @@ func newServe(io std) *cobra.Command {
 		Use:   "serve [SERVICE[@ADDRESS]]...",
 		Short: "Run servers to talk to",
 		Long: `Run servers to talk to. Each is a service, and an address if the service's own on
-loopback is not the one you want; without any, upper and echo are run.
+loopback is not the one you want; without any, upper and echo are run, with the single word
+all every service, with folders, a user and a password made for the occasion.
 
 Services:
 ` + serviceList() + `
@@ -69,11 +74,20 @@ Addresses: PORT (loopback), HOST:PORT, :PORT (all interfaces), udp://…, tls://
 unix:@NAME (abstract). PORT is a number or a name; 0 takes a free one. Sockets that
 systemd has passed go to the services without an address.`,
 		Example: `  yodel serve
-  yodel serve upper echo@:7007 echo@udp://:7007 echo@tls://:7008 echo@unix:/tmp/echo.sock`,
+  yodel serve upper echo@:7007 echo@udp://:7007 echo@tls://:7008 echo@unix:/tmp/echo.sock
+  yodel serve web --root files --cgi programs
+  yodel serve all                   every service, with all it needs, and the lines to try it`,
 		ValidArgsFunction: completeServices,
 		RunE: func(cmd *cobra.Command, args []string) error {
+			args, err := f.takeProgram(cmd, args)
+			if err != nil {
+				return err
+			}
 			if f.inetd {
 				return serveInetd(cmd, io, f, args)
+			}
+			if slices.Contains(args, labName) {
+				return serveLab(cmd, io, f, args)
 			}
 			plans, err := f.plans(cmd.Flags(), args)
 			if err == nil {
@@ -91,11 +105,12 @@ systemd has passed go to the services without an address.`,
 	}
 	f.bind(cmd.Flags())
 	advanced(cmd, "max-per-ip", "header-timeout", "min-rate", "backlog", "grace", "allow", "deny",
-		"amplify", "udp-rate", "unix-mode", "each-call", "proxy-from", "keepalive", "user-timeout", "check-config", "max-children", "loops", "inetd", "no-record")
+		"amplify", "udp-rate", "unix-mode", "each-call", "proxy-from", "keepalive", "user-timeout", "check-config", "max-children", "loops", "inetd", "no-record", "base")
 	return cmd
 }
 
 func (f *serveFlags) bind(fs *pflag.FlagSet) {
+	f.serviceFlags.bind(fs)
 	fs.StringVar(&f.engine, "engine", auto, "how connections are served: "+engines.names()+"; see yodel engines")
 	fs.IntVar(&f.maxConns, "max-conns", 0, "connections at once; further ones wait (0: what the descriptor limit allows)")
 	fs.IntVar(&f.children, "max-children", 0, "processes at once of the engine process; further clients wait (0: 256, or fewer where descriptors are few)")
@@ -120,6 +135,7 @@ func (f *serveFlags) bind(fs *pflag.FlagSet) {
 	fs.StringVar(&f.tlsKey, "tls-key", "", "key `file` of --tls-cert")
 	fs.StringSliceVar(&f.proxyFrom, "proxy-from", nil, "expect a PROXY header, from proxies in these networks only (`CIDR`, may be given again)")
 	fs.StringVar(&f.admin, "admin", "", "answer /livez, /readyz, /metrics and /debug/pprof/ at this loopback `address`")
+	fs.Uint16Var(&f.base, "base", 10000, "ports of serve all: this one and the well-known one (0: free ones)")
 	fs.StringVar(&f.user, "user", "", "once all is open, give up root for good and run as `USER` or USER:GROUP")
 	fs.BoolVar(&f.inetd, "inetd", false, "serve the one connection that standard input and output are, as inetd passes it")
 	fs.BoolVar(&f.amplify, "amplify", false, "let datagram answers be longer than their requests: others can be flooded that way")
@@ -229,6 +245,12 @@ func runServe(ctx context.Context, io std, f *serveFlags, plans []plan, sig sign
 	if err := s.dropPrivileges(); err != nil {
 		return err
 	}
+	if err := s.openDoors(); err != nil {
+		return err
+	}
 	s.announce(f.byDefault)
+	if f.lab != nil {
+		f.lab.announce(s)
+	}
 	return s.run(ctx, sig)
 }

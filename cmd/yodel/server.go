@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"os"
 	"strconv"
@@ -13,9 +14,11 @@ import (
 	"time"
 
 	"github.com/coreos/go-systemd/v22/daemon"
+	cryptossh "golang.org/x/crypto/ssh"
 
 	"yodel/engine"
 	"yodel/internal/privilege"
+	"yodel/internal/users"
 	"yodel/sock"
 )
 
@@ -31,6 +34,10 @@ type server struct {
 	logs    *serveLogs
 	served  []*served
 
+	doors      map[doorKey]*door
+	users      map[string]*users.File // by path
+	accessLogs map[string]io.Writer   // by path
+
 	user *privilege.Credentials // whom to run as; nil: as it was started
 }
 
@@ -42,6 +49,9 @@ type served struct {
 	passedOver  string // engines that auto would rather have taken, and why not
 	fingerprint string
 	serve       func() error
+	hostKey     cryptossh.Signer // of ssh
+	hostKeyAt   string
+	complete    func() error // makes what serves, once root is given up; nil: it is made
 	stopper
 
 	// Of connections, to make another engine.
@@ -80,6 +90,11 @@ func newServer(io std, f *serveFlags) (*server, error) {
 func (s *server) close() {
 	for _, sv := range s.served {
 		sv.Close()
+	}
+	for _, d := range s.doors { // one that has no engine yet
+		if c, ok := d.service.(io.Closer); ok {
+			c.Close()
+		}
 	}
 	if s.admin != nil {
 		s.admin.close()
@@ -120,6 +135,12 @@ func (s *server) config(p plan) *engine.Config {
 	if f.idleGiven {
 		cfg.Idle = f.idle
 	}
+	if p.row.clock {
+		cfg.Idle = -1
+	}
+	if p.row.typed {
+		cfg.MinRate = -1
+	}
 	return cfg
 }
 
@@ -132,6 +153,9 @@ func (s *server) open(ctx context.Context, p plan) error {
 	if p.addr.Network == "udp" {
 		return s.openDatagrams(ctx, p)
 	}
+	if err := s.checkService(p); err != nil {
+		return err
+	}
 	cfg := s.config(p)
 	sv := &served{plan: p, cfg: cfg}
 	where := p.addr
@@ -141,6 +165,7 @@ func (s *server) open(ctx context.Context, p plan) error {
 			return err
 		}
 		cfg.TLS, where.Network = cert.config(), "tcp" // the engine does the handshakes, in its own time and number
+		cfg.TLS.NextProtos = p.row.alpn
 		sv.fingerprint = cert.fingerprint()
 	}
 	c, err := s.engines.open(p, f, cfg)
@@ -153,8 +178,15 @@ func (s *server) open(ctx context.Context, p plan) error {
 	sv.at = sv.listener.Address()
 	sv.at.Network = p.addr.Network
 	sv.engage(c)
+	if p.row.isDoor() {
+		sv.stopper = pending{sv.listener}
+		sv.complete = func() error { return s.complete(sv, cfg) }
+		if p.row.early != nil {
+			err = p.row.early(s, sv, f)
+		}
+	}
 	s.served = append(s.served, sv)
-	return nil
+	return err
 }
 
 // engage gives sv the engine that serves it.
@@ -187,6 +219,9 @@ func (sv *served) engineText() string {
 // listen returns the socket that was passed for p, or opens one.
 func (s *server) listen(ctx context.Context, p plan, where sock.Address) (*sock.Listener, error) {
 	opts := s.options(s.flagsOf(p), where)
+	if p.row.typed && opts.UserTimeout == 0 {
+		opts.UserTimeout = -1 // a closed window may be a person's who wants to read
+	}
 	if p.passed.Listener == nil {
 		return sock.Listen(ctx, where, opts)
 	}
@@ -252,6 +287,7 @@ type listening struct {
 	Engine      string `json:"engine,omitempty"`
 	PassedOver  string `json:"passed_over,omitempty"`
 	Fingerprint string `json:"fingerprint,omitempty"`
+	HostKey     string `json:"host_key,omitempty"`
 	Passed      bool   `json:"passed,omitempty"`
 	User        string `json:"user,omitempty"`
 	PID         int    `json:"pid,omitempty"`
@@ -261,11 +297,15 @@ var passedText = map[bool]string{true: ", on a socket that was passed"}
 
 // line returns the JSON line for what sv listens on, or would.
 func (sv *served) line(typ string) listening {
-	return listening{
+	l := listening{
 		Type: typ, Time: time.Now().UTC().Format(time.RFC3339Nano), Service: sv.plan.row.name,
 		Network: sv.at.Network, Address: sv.at.HostPort(), Port: sv.at.Port, Path: sv.at.Path,
 		Engine: sv.engine, PassedOver: sv.passedOver, Fingerprint: sv.fingerprint,
 	}
+	if sv.hostKey != nil {
+		l.HostKey = cryptossh.FingerprintSHA256(sv.hostKey.PublicKey())
+	}
+	return l
 }
 
 // announce says what is bound.
@@ -278,6 +318,9 @@ func (s *server) announce(byDefault bool) {
 			continue
 		}
 		fmt.Fprintf(s.io.out, "%s listening on %s, %s%s\n", sv.plan.row.name, sv.at, sv.engineText(), passedText[sv.plan.isPassed()])
+		if sv.hostKey != nil {
+			fmt.Fprintf(s.io.out, "  host key %s, in %s\n", cryptossh.FingerprintSHA256(sv.hostKey.PublicKey()), sv.hostKeyAt)
+		}
 		if sv.fingerprint != "" {
 			fmt.Fprintf(s.io.out, "  try: yodel call --pin %s %s\n", sv.fingerprint, reachable(sv.at))
 		}

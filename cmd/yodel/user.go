@@ -86,6 +86,14 @@ func (s *server) mayNotRead(err error) string {
 	return fmt.Sprintf("; %s (--user) must be able to read it, or start again to have the new one", s.user.User)
 }
 
+// mayNotWrite is what to do about err, if it comes of --user.
+func (s *server) mayNotWrite(err error) string {
+	if s.user == nil || !errors.Is(err, fs.ErrPermission) {
+		return ""
+	}
+	return fmt.Sprintf("; make that folder and give it to %s (--user)", s.user.User)
+}
+
 // userName returns whom the server runs as, as it was asked for; "" if it was not.
 func (s *server) userName() string {
 	if s.user == nil {

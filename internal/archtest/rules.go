@@ -107,6 +107,14 @@ var rules = []rule{
 		why:     "Core is told what happened and when, and says what to do next: I/O and clocks belong to the engine that owns it",
 	},
 	{
+		in:      []string{"yodel/service/mail"},
+		files:   "smtp*.go",
+		imports: inputOutput,
+		uses:    append([]string{"go"}, clock...),
+		allow:   []string{"net/netip"},
+		why:     "what SMTP is does no I/O: it is told a line, and the time; conn.go and the spool do the rest",
+	},
+	{
 		in:      []string{"yodel/rio"},
 		imports: []string{"net/...", "os/..."},
 		why:     "rio works over any io.Reader and io.Writer: a file, a pipe, a socket and a test's buffer are the same to it",

@@ -103,6 +103,14 @@ var broken = []struct {
 		"rio/file.go:2: yodel/rio imports os", "rio works over any io.Reader",
 	},
 	{
+		"SMTP waits for a disk", "service/mail/smtpsession.go", "package mail\nimport \"os\"\n",
+		"service/mail/smtpsession.go:2: yodel/service/mail imports os", "what SMTP is does no I/O",
+	},
+	{
+		"SMTP asks what time it is", "service/mail/smtpreceived.go", "package mail\nimport \"time\"\nvar _ = time.Now\n",
+		"service/mail/smtpreceived.go:3: yodel/service/mail uses time.Now", "what SMTP is does no I/O",
+	},
+	{
 		"the reader of captures opens files", "watch/pcap/open.go", "package pcap\nimport \"os\"\n",
 		"watch/pcap/open.go:2: yodel/watch/pcap imports os", "a capture comes from any io.Reader",
 	},

@@ -1,0 +1,7 @@
+//go:build !unix
+
+package telnet
+
+import "syscall"
+
+const sigtstp = syscall.Signal(0) // there is none, and no terminal to send it to

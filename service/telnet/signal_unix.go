@@ -1,0 +1,7 @@
+//go:build unix
+
+package telnet
+
+import "syscall"
+
+const sigtstp = syscall.SIGTSTP

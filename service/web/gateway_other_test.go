@@ -1,0 +1,29 @@
+//go:build !unix
+
+package web
+
+import (
+	"errors"
+	"testing"
+
+	"yodel/internal/child"
+)
+
+func nobody() *child.User { return nil }
+
+func hellos(t testing.TB) string {
+	t.Helper()
+	t.Skip("programs can't be run here; run this on a Unix system")
+	return ""
+}
+
+func TestNoCGIHere(t *testing.T) {
+	s, err := New(&Config{CGI: t.TempDir(), Log: quiet})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	if err := s.Serve(&oneConn{closed: make(chan bool)}); !errors.Is(err, errors.ErrUnsupported) {
+		t.Errorf("Serve: %v", err)
+	}
+}

@@ -1,0 +1,5 @@
+//go:build !unix
+
+package web
+
+const nonblock = 0
