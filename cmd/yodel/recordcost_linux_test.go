@@ -41,9 +41,9 @@ func TestRecordingCost(t *testing.T) {
 			for j := range 2 {
 				which := (i + j) % 2
 				s := []*running{without, with}[which]
-				before := cpuOf(t, s)
+				before := cpuOf(t, s.cmd.Process.Pid)
 				n := work.do(t, s)
-				cost[which] = (cpuOf(t, s) - before) / time.Duration(n)
+				cost[which] = (cpuOf(t, s.cmd.Process.Pid) - before) / time.Duration(n)
 			}
 			ratios = append(ratios, float64(cost[1])/float64(cost[0]))
 			spent[0] += cost[0]
@@ -58,15 +58,6 @@ func TestRecordingCost(t *testing.T) {
 			t.Errorf("%s costs %.1f %% more when it is recorded", work.name, 100*median-100)
 		}
 	}
-}
-
-func cpuOf(t testing.TB, s *running) time.Duration {
-	t.Helper()
-	used, err := cpuTime(s.cmd.Process.Pid)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return used
 }
 
 func echoes(t testing.TB, s *running) int64 {

@@ -12,8 +12,6 @@ import (
 	"testing"
 	"time"
 
-	"golang.org/x/sys/unix"
-
 	"yodel/yodeltest"
 	"yodel/yodeltest/netns"
 )
@@ -28,11 +26,11 @@ var (
 // rusage counts ticks.
 func cpuOf(t testing.TB, pid int) time.Duration {
 	t.Helper()
-	var ts unix.Timespec
-	if err := unix.ClockGettime(int32(^pid<<3|2), &ts); err != nil {
+	used, err := cpuTime(pid)
+	if err != nil {
 		t.Fatal(err)
 	}
-	return time.Duration(ts.Nano())
+	return used
 }
 
 func median(all []float64) float64 {

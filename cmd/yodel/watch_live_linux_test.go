@@ -43,8 +43,8 @@ func publicProgram(t testing.TB) string {
 	return path
 }
 
-// openFolder returns a folder that everybody may write to.
-func openFolder(t testing.TB) string {
+// folderForAll returns a folder that everybody may write to.
+func folderForAll(t testing.TB) string {
 	t.Helper()
 	dir := publicFolder(t)
 	if err := os.Chmod(dir, 0o777); err != nil {
@@ -250,7 +250,7 @@ func TestWatchTwoUsers(t *testing.T) {
 	t.Parallel()
 	a, _ := netns.Two(t)
 	to := echoServer(t, a)
-	file := filepath.Join(openFolder(t), "file.pcapng")
+	file := filepath.Join(folderForAll(t), "file.pcapng")
 	w := watchOn(t, a, []string{"SUDO_UID=" + nobodyID}, "--packets", "--json", "--write", file)
 	own, other := startTalker(t, a, nobodyID, "OURS"), startTalker(t, a, someUser, "NOT-FOR-YOU")
 	n := 0
@@ -310,7 +310,7 @@ func TestWatchUnderSudo(t *testing.T) {
 	t.Parallel()
 	a, _ := netns.Two(t)
 	to := echoServer(t, a)
-	file := filepath.Join(openFolder(t), "file.pcapng")
+	file := filepath.Join(folderForAll(t), "file.pcapng")
 	sudo := []string{"SUDO_UID=" + nobodyID}
 	w := watchOn(t, a, sudo, "--write", file, strconv.Itoa(int(to.Port())))
 	if m := w.await(t, &w.out, `connections of user (\S+) \((\d+)\)`); m[1] != "nobody" || m[2] != nobodyID {
