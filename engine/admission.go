@@ -45,7 +45,7 @@ func newAdmission(name string, svc any, cfg *Config) (*admission, error) {
 	s, ok := svc.(yodel.Service)
 	switch {
 	case !ok:
-		return nil, &UnfitError{name, fmt.Sprintf("sessions only, and a %T wants a net.Conn or accepts for itself", svc)}
+		return nil, &UnfitError{name, "sessions only"}
 	case cfg.TLS != nil:
 		return nil, &UnfitError{name, "no TLS"}
 	case cfg.ProxyFrom != nil:

@@ -57,9 +57,9 @@ func TestInsideEngines(t *testing.T) {
 		t.Fatalf("%+v", r)
 	}
 	for _, want := range []string{
-		"engine     service ", "goroutine  upper echo discard daytime qotd chargen time web ftp mail telnet ssh command  yes",
+		"engine     service ", "iterative  upper echo discard daytime qotd chargen time web ftp mail telnet ssh command  yes",
 		"datagrams  upper ", "\ngoroutine: a goroutine for each connection\n", "\n*: what --engine auto takes.",
-		"\nWhat is missing:\n", "\n  datagrams, upper: upper has no datagram form\n",
+		"\nWhat is missing:\n", "\n  datagrams, upper web ftp mail telnet ssh command: no datagram form\n",
 	} {
 		if !strings.Contains(r.out, want) {
 			t.Errorf("no %q in\n%s", want, r.out)

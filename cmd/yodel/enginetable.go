@@ -94,7 +94,7 @@ func tryDatagrams(row *serviceRow, f *serveFlags) engineLine {
 	_, ok := row.make(f).(yodel.Replier)
 	l := engineLine{Engine: datagrams, Service: row.name, Transport: "udp", Works: ok, Auto: ok}
 	if !ok {
-		l.Missing = row.name + " has no datagram form"
+		l.Missing = "no datagram form"
 	}
 	return l
 }
@@ -218,34 +218,81 @@ func (l engineLine) cell() string {
 	return "no"
 }
 
-// printMissing says why a cell is "no": once for an engine of which nothing works for
-// the same reason.
+// printMissing says why a cell is "no": once for all cells of an engine with the same reason.
 func (t engineTable) printMissing(w io.Writer) {
-	var said []string
+	var lines []string
 	for _, of := range t.byEngine() {
-		for _, l := range of {
-			if line := l.whyNot(of); !l.Works && !slices.Contains(said, line) {
-				said = append(said, line)
-			}
+		for _, group := range of.byReason() {
+			lines = append(lines, group.whyNot(of)...)
 		}
 	}
-	if said != nil {
-		fmt.Fprintf(w, "\nWhat is missing:\n  %s\n", strings.Join(said, "\n  "))
+	if lines != nil {
+		fmt.Fprintf(w, "\nWhat is missing:\n  %s\n", strings.Join(lines, "\n  "))
 	}
 }
 
-// whyNot says why l, one of the rows of its engine, does not work.
-func (l engineLine) whyNot(of engineTable) string {
-	unlike := func(other engineLine) bool { return other.Missing != l.Missing }
-	alongside := slices.DeleteFunc(slices.Clone(of), func(other engineLine) bool { return other.Transport != l.Transport })
+// byReason returns the rows that do not work, those with the same reason together.
+func (t engineTable) byReason() []engineTable {
+	var all []engineTable
+	for _, l := range t {
+		if l.Works {
+			continue
+		}
+		i := slices.IndexFunc(all, func(group engineTable) bool { return group[0].Missing == l.Missing })
+		if i < 0 {
+			i, all = len(all), append(all, nil)
+		}
+		all[i] = append(all[i], l)
+	}
+	return all
+}
+
+// whyNot says what the rows of t have in common, which are rows of an engine, and why they do
+// not work.
+func (t engineTable) whyNot(of engineTable) []string {
+	services, transports := t.services(), t.transports()
+	name, why := t[0].Engine, t[0].Missing
 	switch {
-	case !slices.ContainsFunc(of, unlike):
-		return l.Engine + ": " + l.Missing
-	case len(alongside) > 1 && !slices.ContainsFunc(alongside, unlike):
-		return fmt.Sprintf("%s over %s: %s", l.Engine, l.Transport, l.Missing)
+	case len(t) == len(of):
+		return []string{fmt.Sprintf("%s: %s", name, why)}
+	case len(t) == of.count(func(l engineLine) bool { return slices.Contains(transports, l.Transport) }):
+		return []string{fmt.Sprintf("%s over %s: %s", name, strings.Join(transports, ", "), why)}
+	case len(t) == of.count(func(l engineLine) bool { return slices.Contains(services, l.Service) }):
+		return []string{fmt.Sprintf("%s, %s: %s", name, strings.Join(services, " "), why)}
+	case len(t) == len(services)*len(transports):
+		return []string{fmt.Sprintf("%s, %s over %s: %s", name, strings.Join(services, " "), strings.Join(transports, ", "), why)}
 	}
-	if !slices.ContainsFunc(of.of(l.Service), func(other engineLine) bool { return other.Missing != l.Missing }) {
-		return fmt.Sprintf("%s, %s: %s", l.Engine, l.Service, l.Missing)
+	var lines []string
+	for _, transport := range transports {
+		over := slices.DeleteFunc(slices.Clone(t), func(l engineLine) bool { return l.Transport != transport })
+		lines = append(lines, fmt.Sprintf("%s, %s over %s: %s", name, strings.Join(over.services(), " "), transport, why))
 	}
-	return fmt.Sprintf("%s, %s over %s: %s", l.Engine, l.Service, l.Transport, l.Missing)
+	return lines
+}
+
+func (t engineTable) services() []string {
+	return t.different(func(l engineLine) string { return l.Service })
+}
+
+func (t engineTable) transports() []string {
+	return t.different(func(l engineLine) string { return l.Transport })
+}
+
+// different returns the values of the rows, each once.
+func (t engineTable) different(of func(engineLine) string) (all []string) {
+	for _, l := range t {
+		if value := of(l); !slices.Contains(all, value) {
+			all = append(all, value)
+		}
+	}
+	return all
+}
+
+func (t engineTable) count(is func(engineLine) bool) (n int) {
+	for _, l := range t {
+		if is(l) {
+			n++
+		}
+	}
+	return n
 }

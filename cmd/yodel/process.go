@@ -17,7 +17,7 @@ type childSettings struct {
 // newProcess returns an engine whose children make p's service as f has it.
 func newProcess(p plan, f *serveFlags, cfg *engine.Config) (engine.Engine, error) {
 	if p.row.isDoor() {
-		return nil, fmt.Errorf("%w: %s keeps what its connections share, which processes of their own would not", engine.ErrUnfit, p.row.name)
+		return nil, &engine.UnfitError{Engine: "process", Why: "what connections share is lost in processes of their own"}
 	}
 	settings, err := json.Marshal(childSettings{LineMax: f.lineMax})
 	if err != nil {
