@@ -546,6 +546,7 @@ func TestOpenSSH(t *testing.T) {
 		send "echo \$TERM; stty size; cat\r"
 		want "vt220\r\n33 77\r\n"
 		send "\003"
+		want "\$ "
 		send "echo back\$((1+1))\r"
 		want "back2"
 		send "exit 5\r"
