@@ -12,6 +12,7 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	"yodel/engine"
 	"yodel/sock"
@@ -114,8 +115,14 @@ func TestServeFTP(t *testing.T) {
 		t.Errorf("stored: %q", got)
 	}
 	wantStatus(t, runYodel(t, "", "passwd", passwords, "ada", "--remove"), 0)
-	if r := runProgram(t, nil, yodeltest.NeedProgram(t, "curl"), "-s", "-u", "ada:pass word", at+"a.txt"); r.status == 0 {
-		t.Error("who was taken out of the file may log in")
+	for late := time.Now().Add(patience); ; { // the file is looked at once a second
+		r := runProgram(t, nil, yodeltest.NeedProgram(t, "curl"), "-s", "-u", "ada:pass word", at+"a.txt")
+		if r.status != 0 {
+			break
+		}
+		if time.Now().After(late) {
+			t.Fatal("who was taken out of the file may still log in")
+		}
 	}
 }
 

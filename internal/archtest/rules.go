@@ -115,6 +115,13 @@ var rules = []rule{
 		why:     "what SMTP is does no I/O: it is told a line, and the time; conn.go and the spool do the rest",
 	},
 	{
+		in:      []string{"yodel/service/telnet"},
+		files:   "machine.go",
+		imports: inputOutput,
+		uses:    append([]string{"go"}, clock...),
+		why:     "what TELNET is does no I/O: it is told bytes; session.go does the rest",
+	},
+	{
 		in:      []string{"yodel/rio"},
 		imports: []string{"net/...", "os/..."},
 		why:     "rio works over any io.Reader and io.Writer: a file, a pipe, a socket and a test's buffer are the same to it",

@@ -78,14 +78,20 @@ func serve(t testing.TB, script string, cfg Config) *rig { return serveOn(t, scr
 
 func serveOn(t testing.TB, script string, cfg Config, network string, over *tls.Config) *rig {
 	t.Helper()
+	return serveWith(t, script, cfg, network, &engine.Config{TLS: over})
+}
+
+func serveWith(t testing.TB, script string, cfg Config, network string, ec *engine.Config) *rig {
+	t.Helper()
 	r := &rig{t: t, log: &text{}}
 	cfg.Path, cfg.Args, cfg.User = "/bin/sh", []string{"-c", script}, nobody()
 	cfg.Log = slog.New(slog.NewTextHandler(r.log, nil))
+	ec.Service, ec.Linger = "command", -1
 	var err error
 	if r.srv, err = New(&cfg); err != nil {
 		t.Fatal(err)
 	}
-	if r.eng, err = goroutine.New(r.srv, &engine.Config{Service: "command", TLS: over, Linger: -1}); err != nil {
+	if r.eng, err = goroutine.New(r.srv, ec); err != nil {
 		t.Fatal(err)
 	}
 	at := map[string]string{"tcp": "127.0.0.1:0", "tcp6": "[::1]:0", "unix": filepath.Join(t.TempDir(), "s")}[network]
@@ -445,6 +451,22 @@ func (r *rig) wantQuiet() {
 		case <-tick.C:
 		case <-late:
 			r.t.Fatal("a connection does not end")
+		}
+	}
+}
+
+// A11: behind a proxy the program is told of the client, and gets all that came behind the
+// header.
+func TestBehindAProxy(t *testing.T) {
+	t.Parallel()
+	r := serveWith(t, `echo "$TCPREMOTEIP $TCPREMOTEPORT"; cat`, Config{}, "tcp", &engine.Config{ProxyFrom: []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}})
+	for version := 1; version <= 2; version++ {
+		head, err := sock.ProxyHeader(version, sock.Pair{Client: netip.MustParseAddrPort("192.0.2.1:51213"), Server: netip.MustParseAddrPort("198.51.100.7:80")})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := r.talk(string(head) + "hello\n"); got != "192.0.2.1 51213\nhello\n" {
+			t.Errorf("version %d: %q", version, got)
 		}
 	}
 }

@@ -3,8 +3,8 @@
 // AHEAD (858), BINARY (856), TERMINAL-TYPE (1091) and NAWS, the window's size (1073).
 //
 // A Server takes a net.Conn at the connection door of the engines. What TELNET is does no
-// I/O: machine.go is told bytes and says what they mean, and what to answer; conn.go is
-// the I/O around it.
+// I/O: machine.go is told bytes and says what they mean, and what to answer;
+// session.go is the I/O around it.
 //
 // # The terminal
 //
