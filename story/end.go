@@ -352,7 +352,8 @@ func (w *walk) pending(e *ending) bool {
 			continue
 		}
 		copies := own.copies(from, p.pos, p.i, until)
-		if !w.covered(from.other(), p.at) || copies < 2 { // kernels send again what is lost
+		if !w.covered(from.other(), p.at) || copies < 2 || // kernels send again what is lost
+			p.pos <= 1 && w.mayHideSYN(from.other()) {
 			e.blind = true
 			continue
 		}

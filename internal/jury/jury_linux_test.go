@@ -229,7 +229,7 @@ func (j *jury) round(h *hosts, n, try int, slow *time.Duration) {
 		hold:  remarkable*3/2 + time.Duration(rng.Int64N(int64(3*remarkable))),
 		after: 1 + rng.IntN(3), lines: 1 + rng.IntN(3),
 	}
-	r.own = rng.IntN(4) == 0
+	r.own = rng.IntN(6) == 0
 	ctx, cancel := context.WithTimeout(j.t.Context(), time.Minute)
 	defer cancel()
 	began := time.Now()
