@@ -2,6 +2,7 @@ package story
 
 import (
 	"net/netip"
+	"slices"
 
 	"yodel/watch/packet"
 )
@@ -45,17 +46,23 @@ func (w *walk) findEnd() ending {
 // serverGone returns the arrival of the server's FIN, if it was first and the client has
 // only closed its own end after it: a server that has closed waits for nobody.
 func (w *walk) serverGone(how Verdict) (node, bool) {
-	l := w.line[client]
-	if how != ClosedByServer || l == nil || l.fin[server] < 0 || len(l.whole[server]) == 0 {
+	if how != ClosedByServer {
 		return node{}, false
 	}
-	for i := l.fin[server] + 1; i < len(l.wire.seen); i++ {
-		if s := &l.wire.seen[i]; s.length > 0 && !s.icmp {
-			return node{}, false
-		}
+	if l := w.line[client]; l != nil && l.fin[server] >= 0 && len(l.whole[server]) > 0 {
+		p := l.whole[server][len(l.whole[server])-1]
+		return node{client, false, ofStream, p.pos, p.at, p.i}, l.silentAfter(l.fin[server])
 	}
-	p := l.whole[server][len(l.whole[server])-1]
-	return node{client, false, ofStream, p.pos, p.at, p.i}, true
+	if l := w.line[server]; l != nil && w.line[client] != nil && l.fin[server] >= 0 { // the client's capture lacks it
+		p := l.sent[server][len(l.sent[server])-1]
+		return node{server, true, ofStream, p.pos, p.at, p.i}, l.silentAfter(l.fin[server])
+	}
+	return node{}, false
+}
+
+// silentAfter reports whether there is no payload after packet i.
+func (l *line) silentAfter(i int) bool {
+	return !slices.ContainsFunc(l.wire.seen[i+1:], func(s sighting) bool { return s.length > 0 && !s.icmp })
 }
 
 // reset finds the RST that has ended the connection.
@@ -345,7 +352,8 @@ func (w *walk) pending(e *ending) bool {
 			continue
 		}
 		copies := own.copies(from, p.pos, p.i, until)
-		if !w.covered(from.other(), p.at) || copies < 2 { // kernels send again what is lost
+		if !w.covered(from.other(), p.at) || copies < 2 || // kernels send again what is lost
+			p.pos <= 1 && w.mayHideSYN(from.other()) {
 			e.blind = true
 			continue
 		}

@@ -62,6 +62,7 @@ type capture struct {
 	name        string
 	first, last int64 // of all its packets, in its own clock
 	lost        uint64
+	own         bool    // of yodel, which shows its user's connections: not all SYNs that came, nor RSTs of nobody's
 	times       []int64 // of the packets of all wires, in order
 	holes       []hole
 	missed      int // how many of the holes are proven to be losses
@@ -162,6 +163,7 @@ func (ev *evidence) readCapture(ctx context.Context, name string, in io.Reader) 
 		c.capture.first, c.capture.last = sum.First.UnixNano(), sum.Last.UnixNano()
 	}
 	c.capture.lost = max(sum.Dropped, dropped(r))
+	c.capture.own = strings.HasPrefix(r.Section().Application, "yodel")
 	for _, w := range c.capture.wires {
 		w.sort()
 	}

@@ -17,8 +17,8 @@ const (
 
 // Times in nanoseconds.
 const (
-	slack = 50_000 // by how much two captures may disagree about a moment, where they exchange packets
-	touch = 2_000  // what only touches a hole is not in it
+	slack = 500_000 // by how much two captures may disagree about a moment: a copy that was sent again is later
+	touch = 2_000   // what only touches a hole is not in it
 )
 
 // findHoles collects what shows that captures are not whole: bytes that were acknowledged

@@ -140,10 +140,17 @@ func (w *walk) cameTo(n node) (node, bool) {
 		p = point{n.pos, n.time, l.indexAt(n.time)}
 	}
 	if h := w.transit(from, p, n); h.length() > 0 {
+		if n.kind == ofStream && n.pos <= 1 && h.length() >= prompt && w.mayHideSYN(n.at) {
+			h.by, h.why = HeldUnseen, notCaptured
+		}
 		w.held = append(w.held, h)
 	}
 	return node{at: from, sent: true, kind: n.kind, pos: n.pos, time: p.at, i: p.i}, true
 }
+
+// mayHideSYN reports whether the capture at an end may not show a SYN that came: one of
+// yodel shows it if it can prove that it was for its user's socket.
+func (w *walk) mayHideSYN(e end) bool { return e == server && w.line[e].wire.capture.own }
 
 // transit is the time on the way.
 func (w *walk) transit(from end, p point, n node) held {

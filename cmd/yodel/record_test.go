@@ -36,7 +36,7 @@ func TestStoryLast(t *testing.T) {
 	s.stop(t)
 	r := yodel("story", "last")
 	wantStatus(t, r, 0)
-	for _, want := range []string{"both ends", "accept() = ", "connect()", "verdict: "} {
+	for _, want := range []string{"seen at both ends", "accept() = ", "connect()", "verdict: "} {
 		if strings.Count(r.out, want) != 1 {
 			t.Errorf("not one %q in\n%s", want, r.out)
 		}

@@ -10,6 +10,6 @@
 // The jury knows the truth from what it does itself. What it reads of captures it reads
 // with code of its own, and a round in which the machine kept programs waiting is void.
 //
-//	go test ./internal/jury -run Blind -v
+//	go test ./internal/jury -run Blind -v -jury.rounds=100
 //	go test ./internal/jury -run Blind -v -jury.rounds=1000 -jury.seed=2
 package jury
