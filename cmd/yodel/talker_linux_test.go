@@ -106,4 +106,3 @@ func (e *errand) run() error {
 	}
 	return c.(*net.TCPConn).SetLinger(0)
 }
-

@@ -174,7 +174,7 @@ func (w *watching) file(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
-	page, err := w.page("what "+escape.StringN(w.read, 200)+" has")
+	page, err := w.page("what " + escape.StringN(w.read, 200) + " has")
 	if err != nil {
 		return err
 	}
