@@ -71,7 +71,9 @@ func (o *Overview) of(f *flow.Flow) map[[2]netip.AddrPort]*flow.Flow {
 	return o.flows
 }
 
-func socketsOf(f *flow.Flow) [2]netip.AddrPort { return [2]netip.AddrPort{f.Pair.Client, f.Pair.Server} }
+func socketsOf(f *flow.Flow) [2]netip.AddrPort {
+	return [2]netip.AddrPort{f.Pair.Client, f.Pair.Server}
+}
 
 // Update takes what the kernel's list says now. It returns a row for each connection, in
 // the list's order, and which of them are new, are in another state, or are gone: the

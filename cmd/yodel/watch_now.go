@@ -85,7 +85,7 @@ func (w *watching) config() (capture.Config, error) {
 	}
 	switch {
 	case w.isWriteOnly():
-		cfg.Delay = 200 * time.Millisecond
+		cfg.Delay = 150 * time.Millisecond
 	case w.isSilent():
 		cfg.Delay = 100 * time.Millisecond // nobody waits for them
 	}

@@ -27,7 +27,7 @@ func (l *liveWatch) writeOnly(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	file.Hold = 512 << 10 // each call costs the scheduler some, too
+	file.Hold = 128 << 10 // each call costs the scheduler some, too
 	if err := lessen(l.std, l.user, false); err != nil {
 		return err
 	}

@@ -9,6 +9,7 @@ import (
 	"os"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"time"
 	"unsafe"
 
@@ -35,8 +36,9 @@ type ring struct {
 	closed  atomic.Bool
 
 	mu       sync.Mutex
-	fd       int // -1 after free
-	wake     int // eventfd: a blocked next looks around
+	fd       int             // -1 after free
+	file     *os.File        // the socket once more, as the runtime's poller knows it; nil: none
+	ready    syscall.RawConn // of file
 	received uint64
 	dropped  uint64 // the ring was full
 	frozen   uint64 // how often it was
@@ -49,7 +51,7 @@ func newRing(cfg *Config) (*ring, error) {
 	if err != nil {
 		return nil, os.NewSyscallError("socket AF_PACKET", err)
 	}
-	r := &ring{fd: fd, wake: -1}
+	r := &ring{fd: fd}
 	if err := r.setUp(cfg); err != nil {
 		r.free()
 		return nil, err
@@ -58,8 +60,8 @@ func newRing(cfg *Config) (*ring, error) {
 }
 
 func (r *ring) setUp(cfg *Config) (err error) {
-	if r.wake, err = unix.Eventfd(0, unix.EFD_CLOEXEC|unix.EFD_NONBLOCK); err != nil {
-		return os.NewSyscallError("eventfd", err)
+	if err := r.poll(); err != nil {
+		return err
 	}
 	for _, o := range []struct {
 		name   string
@@ -87,6 +89,22 @@ func (r *ring) setUp(cfg *Config) (err error) {
 	}
 	r.mem, err = unix.Mmap(r.fd, 0, blocks*r.size, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_SHARED)
 	return os.NewSyscallError("mmap the packet ring", err)
+}
+
+// poll gives the socket to the runtime's poller. (A thread that blocks in poll(2) costs
+// more: the runtime looks after it all the while.)
+func (r *ring) poll() error {
+	fd, err := unix.FcntlInt(uintptr(r.fd), unix.F_DUPFD_CLOEXEC, 0)
+	if err != nil {
+		return os.NewSyscallError("fcntl F_DUPFD_CLOEXEC", err)
+	}
+	if err := unix.SetNonblock(fd, true); err != nil {
+		unix.Close(fd)
+		return os.NewSyscallError("fcntl O_NONBLOCK", err)
+	}
+	r.file = os.NewFile(uintptr(fd), "packet socket")
+	r.ready, err = r.file.SyscallConn()
+	return err
 }
 
 // lock makes the filter, which must be there, the socket's last one.
@@ -123,9 +141,11 @@ func (r *ring) close() error {
 	return err
 }
 
+// poke makes a blocked next look around.
 func (r *ring) poke() {
-	one := [8]byte{0: 1, 7: 1} // not 0 whatever the byte order
-	unix.Write(r.wake, one[:])
+	if r.file != nil {
+		r.file.SetReadDeadline(time.Unix(1, 0)) // long ago
+	}
 }
 
 // free gives back the memory. Nobody may use what was lent any more.
@@ -136,11 +156,13 @@ func (r *ring) free() {
 		unix.Munmap(r.mem)
 		r.mem = nil
 	}
-	for _, fd := range []*int{&r.fd, &r.wake} {
-		if *fd >= 0 {
-			unix.Close(*fd)
-			*fd = -1
-		}
+	if r.fd >= 0 {
+		unix.Close(r.fd)
+		r.fd = -1
+	}
+	if r.file != nil {
+		r.file.Close()
+		r.file = nil
 	}
 }
 
@@ -173,8 +195,8 @@ func (r *ring) next() ([]byte, error) {
 				return nil, cmp.Or(r.end, io.EOF)
 			}
 		}
-		b := r.block(r.current)
-		if atomic.LoadUint32(status(b))&unix.TP_STATUS_USER != 0 {
+		if r.filled() {
+			b := r.block(r.current)
 			r.current = (r.current + 1) % r.blocks()
 			r.lent++
 			return b, nil
@@ -196,25 +218,23 @@ func (r *ring) rest() (uint64, error) {
 // wait blocks until there is a block or someone pokes. An interface that is down will
 // perhaps come up again.
 func (r *ring) wait() error {
-	fds := []unix.PollFd{{Fd: int32(r.fd), Events: unix.POLLIN}, {Fd: int32(r.wake), Events: unix.POLLIN}}
-	for {
-		_, err := unix.Poll(fds, -1)
-		if errors.Is(err, unix.EINTR) {
-			continue
+	var failed error
+	err := r.ready.Read(func(uintptr) bool {
+		if r.filled() {
+			return true
 		}
-		if err != nil {
-			return os.NewSyscallError("poll", err)
-		}
-		break
+		failed = r.failure()
+		return failed != nil
+	})
+	if errors.Is(err, os.ErrDeadlineExceeded) { // why it was poked is seen where it is waited
+		return r.file.SetReadDeadline(time.Time{})
 	}
-	if fds[1].Revents != 0 {
-		var sum [8]byte
-		unix.Read(r.wake, sum[:])
-	}
-	if fds[0].Revents&unix.POLLERR != 0 {
-		return r.failure()
-	}
-	return nil
+	return errors.Join(failed, err)
+}
+
+// filled reports whether the next block can be read.
+func (r *ring) filled() bool {
+	return atomic.LoadUint32(status(r.block(r.current)))&unix.TP_STATUS_USER != 0
 }
 
 func (r *ring) failure() error {
