@@ -431,7 +431,7 @@ func (t *talker) take(p []byte) error {
 	t.group.tally.BytesIn += int64(len(p))
 	if !t.spoke {
 		t.spoke = true
-		record(&t.group.tally.FirstByte, now-t.opened)
+		record(&t.group.tally.FirstByte, now-t.lane.oldest())
 	}
 	t.present = now
 	right := t.lane.received(p, t.answered)
