@@ -14,7 +14,7 @@ import (
 type Report struct {
 	Plan    Plan
 	Began   time.Time
-	Elapsed time.Duration // from when sending began to the last answer
+	Elapsed time.Duration // from when sending began to the last answer; of an open loop Plan.Duration at least
 	Stopped bool          // the run was ended early
 
 	Counts
@@ -47,6 +47,9 @@ func (r *run) report(ctx context.Context, before observed) *Report {
 	last := max(all.last, r.zero)
 	if all.Answered() == 0 {
 		last = r.now()
+	}
+	if p := &r.plan; p.Pace != nil && p.Duration > 0 && p.Count == 0 && ctx.Err() == nil && len(all.errors) == 0 {
+		last = max(last, r.until) // what was due was due in all of that time
 	}
 	for _, t := range r.sums.targets {
 		merge(&all.Name, t.Name)
