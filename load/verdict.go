@@ -47,8 +47,8 @@ func judge(r *Report) Verdict {
 		v.Limit, v.Text = LimitUnknown, "cannot tell: nothing was answered"
 	case r.Open() && r.lateness() > tolerable && r.lateness()*negligible > r.Quantile(99):
 		v.client(r, fmt.Sprintf("it was itself more than %v late with 1 %% of the messages", Round(r.lateness())))
-	case r.Testimony.Busy >= saturated:
-		v.client(r, fmt.Sprintf("its busiest event loop was at work %.0f %% of the time", 100*r.Testimony.Busy))
+	case r.occupied() >= saturated:
+		v.client(r, fmt.Sprintf("its busiest event loop was at work, or waited for a processor, %.0f %% of the time", 100*r.occupied()))
 	case !r.Open() && r.starvation() > hungry:
 		v.client(r, "it did not get the processor whenever it could have used it")
 	case r.overTheWay():
@@ -71,7 +71,12 @@ func (r *Report) starvation() float64 {
 	if r.Starved < 0 || r.Elapsed < aBlink {
 		return 0
 	}
-	return float64(r.Starved) / float64(r.Elapsed)
+	return min(float64(r.Starved)/float64(r.Elapsed), 1)
+}
+
+// occupied is the part of the time in which an event loop could not have done more.
+func (r *Report) occupied() float64 {
+	return min(max(r.Testimony.Busy, 0)+r.starvation(), 1)
 }
 
 // lateness is how late the tool itself was with the worst hundredth.

@@ -1,8 +1,6 @@
 package main
 
 import (
-	"context"
-	"errors"
 	"fmt"
 	"os"
 	"strconv"
@@ -122,93 +120,4 @@ func (c *comparing) printJSON(all []load.Difference) {
 			d.Change, d.Verdict, d.Regression,
 		})
 	}
-}
-
-// tryJSON is one try of a search; docs/json.md describes it.
-type tryJSON struct {
-	Type    string  `json:"type"`
-	Time    string  `json:"time"`
-	Asked   float64 `json:"rate_asked"`
-	Rate    float64 `json:"rate"`
-	Kept    bool    `json:"kept"`
-	Why     string  `json:"why"`
-	Verdict string  `json:"verdict"`
-}
-
-// search makes runs until it knows the highest rate that keeps the bound.
-func (l *loading) search(ctx context.Context) error {
-	bound, err := load.ParseBound(l.loadFlags.search)
-	if err != nil {
-		return usagef("--search: %w", err)
-	}
-	arrivals, err := l.arrival()
-	if err != nil {
-		return usageError{err}
-	}
-	l.plan.Drain = max(2*bound.Time(), 200*time.Millisecond) // what takes longer has missed it
-	s := load.Search{From: 1000}
-	if l.rate > 0 {
-		s.From = float64(l.rate)
-	}
-	var best *load.Report
-	ownLimit := false
-	for rate, ok := s.Next(); ok; rate, ok = s.Next() {
-		l.plan.Pace = arrivals(rate)
-		r, err := load.Run(ctx, l.plan)
-		if err != nil {
-			return asUsage(err)
-		}
-		l.shown.done()
-		l.metrics.finish(r)
-		if err := interruption(ctx); err != nil {
-			return errors.Join(err, l.found(&s, bound, best, ownLimit))
-		}
-		if r.Failures() > 0 && r.Answered() == 0 {
-			return l.judge(r)
-		}
-		holds, known, why := bound.Holds(r)
-		if !known && best == nil {
-			return &wrongError{fmt.Sprintf("cannot tell whether %.4g/s keeps %v: %s; a longer --duration, or another first --rate, may", rate, bound, why), call.StatusFailed}
-		}
-		kept := holds && r.KeptRate() && r.Failures() == 0
-		if holds && !kept {
-			why = fmt.Sprintf("only %.0f/s were answered in time", r.Rate())
-		}
-		if kept {
-			best = r
-		} else {
-			ownLimit = r.Verdict.Limit == load.LimitClient
-		}
-		l.tried(rate, r, kept, why)
-		s.Tried(rate, kept)
-	}
-	return l.found(&s, bound, best, ownLimit)
-}
-
-func (l *loading) tried(rate float64, r *load.Report, kept bool, why string) {
-	if l.json {
-		printJSON(l.out, tryJSON{"try", time.Now().UTC().Format(time.RFC3339Nano), rate, r.Rate(), kept, why, r.Verdict.Text})
-		return
-	}
-	word := "missed"
-	if kept {
-		word = "kept"
-	}
-	fmt.Fprintf(l.out, "%9.0f/s  %-6s  %s\n", rate, word, why)
-}
-
-// found says what the search has come to, and shows the report of the best run.
-func (l *loading) found(s *load.Search, b load.Bound, best *load.Report, ownLimit bool) error {
-	kept, missed := s.Found()
-	if best == nil {
-		return &wrongError{fmt.Sprintf("no rate keeps %v: not even %.1f/s", b, missed), call.StatusWrong}
-	}
-	if !l.json {
-		fmt.Fprintf(l.out, "\nThe highest rate that keeps %v is %.0f/s; %.0f/s does not", b, kept, missed)
-		if ownLimit {
-			fmt.Fprint(l.out, ", but there this program was the limit, so the server may bear more")
-		}
-		fmt.Fprint(l.out, ".\n\n")
-	}
-	return l.show(best)
 }
