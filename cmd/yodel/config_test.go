@@ -66,6 +66,8 @@ func TestConfigMistakes(t *testing.T) {
 		{"no such engine", "engine = 'nosuch'\n", []string{`1:10: there is no engine "nosuch"; there are auto, uring, epoll, goroutine, `}},
 		{"no such engine in a table", "[[serve]]\nservice = 'echo'\nengine = 'nosuch'\n", []string{`3:10: there is no engine "nosuch"; there are `}},
 		{"a flag of another engine", "[[serve]]\nservice = 'echo'\nmax-children = 7\n", []string{`1:3: max-children is for --engine process`}},
+		{"loops of another engine", "[[serve]]\nservice = 'echo'\nengine = 'goroutine'\nloops = 2\n", []string{`1:3: loops is for the engines with event loops: uring, epoll, or auto`}},
+		{"too many loops", "[[serve]]\nservice = 'echo'\nloops = 2000\n", []string{`1:3: loops 2000: give a number from 1 to 1024`}},
 		{"a time without its unit", "idle = 60\n", []string{`1:8: write idle as a string with its unit, as "10s" or "5m"`}},
 		{"a time that is none", "grace = 'soon'\n", []string{`1:9: write grace as a string with its unit`}},
 		{"a number that is a string", "max-conns = '10'\n", []string{`1:13: write max-conns as a whole number`}},
@@ -139,6 +141,7 @@ allow = "127.0.0.0/8"
 deny = ["192.0.2.1", "2001:db8::/32"]
 proxy-from = ["192.0.2.0/24"]
 max-children = 7
+loops = 2
 
 [[serve]]
 service = "upper"
@@ -190,6 +193,8 @@ header-timeout = "3s"
 	check("amplify", fmt.Sprint(plans[0].flags.amplify, plans[4].flags.amplify), "true false")
 	check("children where there are none", plans[0].flags.children, 0)
 	check("children", plans[3].flags.children, 7)
+	check("loops where there are none", plans[3].flags.loops, 0)
+	check("loops", plans[4].flags.loops, 2)
 	check("engine", plans[3].flags.engine+plans[4].flags.engine, "processauto")
 
 	if _, _, err = configure(t, "grace = '1s'\n", "nosuch@0"); exitStatus(err) != 2 {

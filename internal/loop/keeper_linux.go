@@ -117,12 +117,6 @@ const (
 	// it too.
 	hold = time.Millisecond
 
-	// holds is how many such waits in a row there are before the goroutine is parked;
-	// between them others may run. Parking costs more than a wait: with the last goroutine
-	// the runtime's monitor goes to sleep, which looks every 20 µs at first when it is
-	// woken.
-	holds = 4
-
 	// turnTime is how long the loop runs before it lets other goroutines run by
 	// itself. From 10 ms on the runtime would interrupt it by a signal each time.
 	turnTime = 9 * time.Millisecond
@@ -139,13 +133,7 @@ func (k *keeper) park(limit time.Duration, look func(uintptr) bool) {
 		k.alarm = time.Time{}
 	}
 	k.yield = time.Now()
-	k.idle = k.yield.Sub(from) > holds*hold
-}
-
-// letOthers lets other goroutines run that are ready.
-func (k *keeper) letOthers() {
-	runtime.Gosched()
-	k.yield = time.Now()
+	k.idle = k.yield.Sub(from) > hold
 }
 
 // forever is longer than anybody waits.

@@ -111,14 +111,11 @@ func (l *Loop) turn(h Handler, look func(uintptr) bool, due func(*Timer)) {
 func (l *Loop) wait(look func(uintptr) bool) {
 	limit := l.limit()
 	if limit == 0 || !l.idle {
-		for range holds {
-			first := min(limit, hold)
-			if l.found = l.poll(first); l.found > 0 || limit == first {
-				return
-			}
-			limit -= first
-			l.letOthers()
+		first := min(limit, hold)
+		if l.found = l.poll(first); l.found > 0 || limit == first {
+			return
 		}
+		limit -= first
 	}
 	l.park(limit, look)
 }

@@ -239,11 +239,6 @@ const (
 	leastBatch, mostBatch = 4, 32
 )
 
-// ringHold is how long a wait may be of which the scheduler does not know, see hold. It is
-// longer, because to park a goroutine that is locked to its thread costs two switches of
-// threads more, and so does letting others run.
-const ringHold = holds * hold
-
 // wait submits what was asked for and waits until there is something to tell.
 func (l *RingLoop) wait(look func(uintptr) bool) {
 	r, limit := l.ring, l.limit()
@@ -254,7 +249,7 @@ func (l *RingLoop) wait(look func(uintptr) bool) {
 		l.backOff(r.enter(0, enterGetEvents))
 		return
 	case !l.idle:
-		first := min(limit, ringHold)
+		first := min(limit, hold)
 		r.arg.minWait = uint32(patience / time.Microsecond)
 		r.time = unix.NsecToTimespec(int64(first))
 		errno := r.enter(want, enterGetEvents|enterExtArg)
