@@ -20,6 +20,8 @@ type Visitor struct {
 	ID    trace.ConnID
 	Peer  yodel.Peer
 	Queue *Queue // from which it was accepted
+
+	Queued time.Duration // see trace.Event, if events are wanted
 }
 
 // admission decides who is served by an event engine, and says what becomes of
@@ -68,7 +70,7 @@ func (a *admission) enter(v *Visitor, cutting bool, now time.Time) bool {
 	}
 	if why == None {
 		if a.cfg.Sink != nil {
-			a.emit(v, &trace.Event{Op: trace.Accept, Time: now})
+			a.emit(v, &trace.Event{Op: trace.Accept, Time: now, Queued: v.Queued})
 		}
 		return true
 	}

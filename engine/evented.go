@@ -418,6 +418,9 @@ func (q *Queue) Accepted(fd int, local, remote netip.AddrPort, now time.Time) {
 	if q.Any {
 		v.Peer.Local = local
 	}
+	if q.e.cfg.Sink != nil {
+		v.Queued = trace.QueuedSocket(fd)
+	}
 	if !q.e.enter(&v, q.e.cutting.Load(), now) {
 		q.e.opts.Close(fd)
 		return

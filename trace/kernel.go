@@ -24,6 +24,9 @@ type TCPSum struct {
 // That time is not in it: nobody has counted it.
 func Queued(c net.Conn) time.Duration { return queued(c) }
 
+// QueuedSocket is Queued for a socket's descriptor.
+func QueuedSocket(fd int) time.Duration { return queuedSocket(uintptr(fd)) }
+
 // rawOf returns the socket of c, or of what c wraps and its NetConn method returns.
 func rawOf(c any) syscall.RawConn {
 	for {

@@ -26,16 +26,20 @@ func readKernel(c any) *kernelInfo {
 		return nil
 	}
 	var info kernelInfo
-	errno := syscall.ENOTSOCK
-	raw.Control(func(fd uintptr) {
-		size := uint32(unsafe.Sizeof(info))
-		_, _, errno = syscall.Syscall6(syscall.SYS_GETSOCKOPT, fd, syscall.IPPROTO_TCP, syscall.TCP_INFO,
-			uintptr(unsafe.Pointer(&info)), uintptr(unsafe.Pointer(&size)), 0)
-	})
-	if errno != 0 {
+	var known bool
+	raw.Control(func(fd uintptr) { known = info.read(fd) })
+	if !known {
 		return nil
 	}
 	return &info
+}
+
+// read reports whether the kernel knows anything.
+func (info *kernelInfo) read(fd uintptr) bool {
+	size := uint32(unsafe.Sizeof(*info))
+	_, _, errno := syscall.Syscall6(syscall.SYS_GETSOCKOPT, fd, syscall.IPPROTO_TCP, syscall.TCP_INFO,
+		uintptr(unsafe.Pointer(info)), uintptr(unsafe.Pointer(&size)), 0)
+	return errno == 0
 }
 
 // queued asks how long ago the kernel has last sent data on a socket that never has: it
@@ -43,6 +47,14 @@ func readKernel(c any) *kernelInfo {
 func queued(c any) time.Duration {
 	info := readKernel(c)
 	if info == nil {
+		return 0
+	}
+	return time.Duration(info.Last_data_sent) * time.Millisecond
+}
+
+func queuedSocket(fd uintptr) time.Duration {
+	var info kernelInfo
+	if !info.read(fd) {
 		return 0
 	}
 	return time.Duration(info.Last_data_sent) * time.Millisecond

@@ -6,4 +6,6 @@ import "time"
 
 func queued(any) time.Duration { return 0 }
 
+func queuedSocket(uintptr) time.Duration { return 0 }
+
 func tcpSum(any) *TCPSum { return nil }

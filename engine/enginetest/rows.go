@@ -23,6 +23,7 @@ var rows = []row{
 
 	// Events and sums.
 	{"events of a connection", services, tryEvents},
+	{"how long a client was not accepted", 0, tryQueued},
 	{"who spoke with whom", 0, tryPair},
 	{"every byte is accounted for", services, tryAccounts},
 

@@ -5,6 +5,7 @@ import (
 	"net/netip"
 	"runtime"
 	"testing"
+	"time"
 
 	"yodel/engine"
 	"yodel/trace"
@@ -44,6 +45,27 @@ func (s *server) twoLines() []trace.Event {
 		s.t.Errorf("the last event is %+v", last)
 	}
 	return list
+}
+
+// tryQueued: the first event says how long the client has waited for it.
+func tryQueued(k *kit, t *testing.T) {
+	if runtime.GOOS != "linux" {
+		return // nobody knows it there
+	}
+	const waits, tick = 60 * time.Millisecond, 20 * time.Millisecond
+	at := onTCP(t)
+	nc, err := net.Dial("tcp", at.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer nc.Close()
+	<-time.After(waits) // there is nothing else to wait for: time is what is measured
+	s := k.serveAt(t, at, k.line(), engine.Config{})
+	s.events.await(t, "it is accepted", func(list []trace.Event) bool { return len(list) > 0 })
+	list, _ := s.events.look()
+	if e := list[0]; e.Op != trace.Accept || e.Queued < waits-tick {
+		t.Errorf("%s after %v, at least %v are wanted", e.Op, e.Queued, waits-tick)
+	}
 }
 
 // tryPair: the first and the last event say who spoke with whom.
