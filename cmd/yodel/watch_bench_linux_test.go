@@ -18,7 +18,7 @@ import (
 
 var (
 	benchPairs = flag.Int("watch.pairs", 5, "how many pairs of runs a comparison takes")
-	benchTime  = flag.Duration("watch.time", 2*time.Second, "how long each run takes")
+	benchTime  = flag.Duration("watch.time", 5*time.Second, "how long each run takes")
 	benchRate  = flag.Int("watch.rate", 30, "datagrams a millisecond, of the load of datagrams")
 )
 

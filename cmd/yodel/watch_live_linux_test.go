@@ -624,9 +624,18 @@ func TestWatchWritesToAPipe(t *testing.T) {
 	if status := w.wait(t); status != 2 || !strings.Contains(w.err.String(), "standard output is the command's") {
 		t.Errorf("status %d: %s", status, &w.err)
 	}
-	cmd := a.Command(publicProgram(t), "watch", "--write", "-", "--duration=1500ms", to.String())
-	var out bytes.Buffer
-	cmd.Stdout = &out
+	port := strconv.Itoa(int(to.Port()))
+	for name, args := range map[string][]string{"followed": {to.String()}, "only written": {port, "--quiet"}} {
+		t.Run(name, func(t *testing.T) { writeToAPipe(t, a, tshark, to, args) })
+	}
+}
+
+func writeToAPipe(t *testing.T, a *netns.Host, tshark string, to netip.AddrPort, args []string) {
+	t.Helper()
+	cmd := a.Command(publicProgram(t), "watch", "--write", "-", "--duration=1s")
+	cmd.Args = append(cmd.Args, args...)
+	var out, said bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &out, &said
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
@@ -651,5 +660,8 @@ func TestWatchWritesToAPipe(t *testing.T) {
 	wantStatus(t, r, 0)
 	if !strings.Contains(r.out, "127.0.0.1") {
 		t.Errorf("%s%s", r.out, r.err)
+	}
+	if quiet := args[len(args)-1] == "--quiet"; quiet != strings.Contains(said.String(), " packets written, 0 dropped by the capture\n") {
+		t.Errorf("%s", &said)
 	}
 }
