@@ -21,6 +21,7 @@ const (
 	queued                       // nothing; the loop was, for a turn without an event
 	batched                      // nothing; it is in the worker's batch
 	bulky                        // nothing; so much came at a time that it is received piece by piece
+	heard                        // nothing; something has come since the last sweep
 )
 
 // asked are the requests that the kernel has, which must be over before the socket is

@@ -31,6 +31,8 @@ type worker struct {
 	conns  loop.Table[conn] // by descriptor
 	queues map[int32]*engine.Queue
 	batch  []*conn // to be driven
+	heard  []int32 // from whom something has come since the last sweep
+	sweep  loop.Timer
 }
 
 var _ engine.Worker = (*worker)(nil)
@@ -67,6 +69,9 @@ func (w *worker) Received(key int32, p []byte, errno syscall.Errno, on bool) {
 		c.is &^= receiving | stopping
 	}
 	c.received(p, errno, w.clock())
+	if c.is&heard == 0 {
+		w.note(c)
+	}
 	if len(p) >= bulk && c.is&batched == 0 {
 		w.drive(c, true)
 		c.core.Own()
@@ -74,6 +79,39 @@ func (w *worker) Received(key int32, p []byte, errno syscall.Errno, on bool) {
 	}
 	c.core.Own()
 	w.drove(c)
+}
+
+// sweepTime is how long input may be left lying.
+const sweepTime = 500 * time.Millisecond
+
+// note has the next sweep look at c.
+//
+// A request that goes on receiving waits for an event when TCP says that there is no more
+// for now. At the mark of urgent data (tcp(7)) it says so whatever is behind it, of which
+// there is no event any more: so the loop looks itself, now and then, at those that were
+// heard of.
+func (w *worker) note(c *conn) {
+	c.is |= heard
+	w.heard = append(w.heard, c.fd)
+	if !w.sweep.Set() {
+		w.Start(&w.sweep, w.Now().Add(sweepTime))
+	}
+}
+
+// lookAgain asks anew for those that have input which nobody has told of.
+func (w *worker) lookAgain() {
+	for _, fd := range w.heard {
+		c := w.conns.Get(fd)
+		if c == nil {
+			continue
+		}
+		c.is &^= heard
+		if c.is&(receiving|stopping|bulky) == receiving && loop.HasInput(int(fd)) {
+			c.is |= stopping
+			w.StopReceiving(fd) // drive asks again when that is done
+		}
+	}
+	w.heard = w.heard[:0]
 }
 
 // Sent implements loop.RingHandler.
@@ -115,6 +153,10 @@ func (w *worker) Ready(key int32) {
 
 // Due implements loop.RingHandler.
 func (w *worker) Due(t *loop.Timer) {
+	if t == &w.sweep {
+		w.lookAgain()
+		return
+	}
 	c := w.conns.Get(t.Key)
 	c.core.Tick(w.clock())
 	w.drive(c, true)

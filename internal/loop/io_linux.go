@@ -44,6 +44,15 @@ func Receive(fd int, p []byte) (n int, errno syscall.Errno) {
 	return int(r), 0
 }
 
+// HasInput reports whether a read from a socket would find bytes: ppoll(2), which leaves
+// an error of the socket's to who reads.
+func HasInput(fd int) bool {
+	p := unix.PollFd{Fd: int32(fd), Events: unix.POLLIN}
+	var now unix.Timespec
+	n, _, errno := syscall.RawSyscall6(unix.SYS_PPOLL, uintptr(unsafe.Pointer(&p)), 1, uintptr(unsafe.Pointer(&now)), 0, 0, 0)
+	return errno == 0 && n == 1 && p.Revents == unix.POLLIN
+}
+
 // Send writes to a socket what fits its buffer: send(2). A peer that has gone is EPIPE
 // and no signal.
 func Send(fd int, p []byte) (n int, errno syscall.Errno) {
