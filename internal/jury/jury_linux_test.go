@@ -44,6 +44,10 @@ func TestBlindJury(t *testing.T) {
 		t.Skip("it takes a minute")
 	}
 	j := newJury(t)
+	if *againFlag != "" {
+		j.judgeAgain(*againFlag)
+		return
+	}
 	j.stalls = watchStalls(t.Context())
 	t.Logf("%d rounds, -jury.seed=%d, %d at the same time", j.rounds, *seedFlag, *lanesFlag)
 	work := make(chan int)
@@ -74,21 +78,17 @@ func newJury(t *testing.T) *jury {
 	return &jury{t: t, rounds: rounds, list: list, kinds: make(map[string]*count), altered: make(map[string]*count)}
 }
 
-// TestAgain judges what was kept by -jury.keep once more: what is mended can be tried on
+// judgeAgain judges what was kept by -jury.keep once more: what is mended can be tried on
 // the same evidence.
-func TestAgain(t *testing.T) {
-	if *againFlag == "" {
-		t.Skip("-jury.again=DIRECTORY says what to judge")
-	}
-	j := newJury(t)
-	names, err := filepath.Glob(filepath.Join(*againFlag, "*.round"))
+func (j *jury) judgeAgain(dir string) {
+	names, err := filepath.Glob(filepath.Join(dir, "*.round"))
 	if err != nil {
-		t.Fatal(err)
+		j.t.Fatal(err)
 	}
 	for _, name := range names {
 		r, err := j.load(name)
 		if err != nil {
-			t.Fatal(err)
+			j.t.Fatal(err)
 		}
 		if strings.Contains(r.fault.name, *faultFlag) && (*onlyFlag < 0 || r.n == *onlyFlag) {
 			j.judge(r)
