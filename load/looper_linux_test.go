@@ -2,18 +2,26 @@ package load
 
 import (
 	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
 )
 
-func descriptors(t *testing.T) int {
+// descriptors counts what is open, but for pipes: package net keeps some for splice(2), which
+// the servers of these tests use.
+func descriptors(t *testing.T) (n int) {
 	t.Helper()
-	all, err := os.ReadDir("/proc/self/fd")
+	all, err := filepath.Glob("/proc/self/fd/*")
 	if err != nil {
 		t.Fatal(err)
 	}
-	return len(all)
+	for _, name := range all {
+		if to, err := os.Readlink(name); err == nil && !strings.HasPrefix(to, "pipe:") {
+			n++
+		}
+	}
+	return n
 }
 
 // Neither a run nor one that is given up before it begins leaves a descriptor behind.
@@ -37,7 +45,7 @@ func TestNothingIsLeftOpen(t *testing.T) { // not beside others, which open and 
 		}
 		mustRun(t, Plan{Target: target, Conns: 3, Count: 10, Pace: Constant(1000)})
 	}
-	for range 100 { // the server's ends are closed when it notices
+	for range 1000 { // the server's ends are closed when it notices
 		if descriptors(t) <= before {
 			return
 		}

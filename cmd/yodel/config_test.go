@@ -66,7 +66,7 @@ func TestConfigMistakes(t *testing.T) {
 		{"no such engine", "engine = 'nosuch'\n", []string{`1:10: there is no engine "nosuch"; there are auto, uring, epoll, goroutine, `}},
 		{"no such engine in a table", "[[serve]]\nservice = 'echo'\nengine = 'nosuch'\n", []string{`3:10: there is no engine "nosuch"; there are `}},
 		{"a flag of another engine", "[[serve]]\nservice = 'echo'\nmax-children = 7\n", []string{`1:3: max-children is for --engine process`}},
-		{"loops of another engine", "[[serve]]\nservice = 'echo'\nengine = 'goroutine'\nloops = 2\n", []string{`1:3: loops is for the engines with event loops: uring, epoll, or auto`}},
+		{"loops of another engine", "[[serve]]\nservice = 'echo'\nengine = 'goroutine'\nloops = 2\n", []string{`1:3: loops is for the engines with event loops: uring, epoll, kernel, or auto`}},
 		{"too many loops", "[[serve]]\nservice = 'echo'\nloops = 2000\n", []string{`1:3: loops 2000: give a number from 1 to 1024`}},
 		{"a time without its unit", "idle = 60\n", []string{`1:8: write idle as a string with its unit, as "10s" or "5m"`}},
 		{"a time that is none", "grace = 'soon'\n", []string{`1:9: write grace as a string with its unit`}},

@@ -180,7 +180,7 @@ func TestServeRefusals(t *testing.T) {
 		{"write the whole path", []string{"command", "--", "cat"}},
 		{"write the program of command once", []string{"command", "--program=/bin/cat", "--", "/bin/cat"}},
 		{"with --json standard output has lines of JSON", []string{"web", "--json", "--access-log=-"}},
-		{"engine process: this engine can't run this service: web keeps", []string{"--engine=process", "web"}},
+		{"engine process: what connections share is lost", []string{"--engine=process", "web"}},
 		{"web has no datagram form", []string{"web@udp://:0"}},
 		{"a flag of web, which is not served here", []string{"echo", "--cgi=x"}},
 		{"all is every service", []string{"all", "echo"}},

@@ -257,7 +257,7 @@ func TestServeByProcesses(t *testing.T) {
 func TestServeByLoops(t *testing.T) {
 	t.Parallel()
 	for _, row := range engines {
-		if !row.loops {
+		if !row.loops || row.name == "kernel" { // which serves echo only
 			continue
 		}
 		t.Run(row.name, func(t *testing.T) {

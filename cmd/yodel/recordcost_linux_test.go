@@ -12,17 +12,14 @@ import (
 	"yodel/sock"
 )
 
-var recordPairs = flag.Int("record.pairs", 0, "measure what recording costs, so many times each; it wants a quiet machine")
+var recordPairs = flag.Int("record.pairs", 30, "how many times what recording costs is measured")
 
-// TestRecordingCost compares the processor time of servers that record for yodel story
+// BenchmarkRecordingCost compares the processor time of servers that record for yodel story
 // last, and that do not, one after the other in turns: per echo on a connection that
 // stays, and per connection of one echo. Recording may cost 3 % of an echo.
 //
-//	go test ./cmd/yodel -run RecordingCost -record.pairs=30 -v
-func TestRecordingCost(t *testing.T) {
-	if *recordPairs == 0 {
-		t.Skip("-record.pairs=30 measures it, on a quiet machine")
-	}
+//	go test -run '^$' -bench RecordingCost -benchtime 1x -v ./cmd/yodel
+func BenchmarkRecordingCost(t *testing.B) {
 	env := []string{"XDG_STATE_HOME=" + t.TempDir()}
 	with := serveWith(t, env, "echo@127.0.0.1:0")
 	without := serveWith(t, env, "--no-record", "echo@127.0.0.1:0")
