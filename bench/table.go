@@ -120,8 +120,12 @@ func (r *result) line(i int, efficiency string, ratio func(func(turn) float64) s
 	cell := func(format string, of func(turn) float64) string {
 		return fmt.Sprintf(format, median(each(r.turns[i], of))) + ratio(of)
 	}
-	return fmt.Sprintf("| %s | %s | %s | %s | %s | %s | %s | %s | %s | %s |\n", r.names[i],
-		cell("%.2f", turn.cost), efficiency, cell("%.1f", turn.all), cell("%.0f", turn.rate),
+	machine := ""
+	if r.turns[i][0].Machine > 0 {
+		machine = " " + cell("%.1f", turn.all) + " |"
+	}
+	return fmt.Sprintf("| %s | %s | %s |%s %s | %s | %s | %s | %s | %s |\n", r.names[i],
+		cell("%.2f", turn.cost), efficiency, machine, cell("%.0f", turn.rate),
 		cell("%.0f", func(t turn) float64 { return t.P50 }), cell("%.0f", func(t turn) float64 { return t.P99 }),
 		cell("%.0f", func(t turn) float64 { return t.P999 }), r.memory(i), r.remarks(i))
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 
 	"yodel/watch"
 	"yodel/watch/capture"
@@ -20,27 +21,40 @@ func (c *calling) startWatch() (end func() error, err error) {
 	if c.to.Network == "unix" {
 		return nil, usagef("--watch: a unix socket has no packets; --time shows what is said, and when")
 	}
-	source, err := ownCapture(c.std)
+	var kept *keptPackets
+	end, err = watchOwn(c.std, c.status, watch.Filter{Ports: []uint16{c.to.Port}}, func() watch.View {
+		kept = keepPackets(c.noRecord)
+		return watch.Views(&watch.Diagram{W: c.status}, kept.view())
+	})
+	return func() error {
+		defer kept.close()
+		return end()
+	}, err
+}
+
+// watchOwn begins to show what of this process's packets fits filter on what view
+// returns, and returns what ends it: when the connections are over, or a second later. Without
+// the right to do so it is said on status what is missing, and view is not called.
+func watchOwn(s std, status io.Writer, filter watch.Filter, view func() watch.View) (end func() error, err error) {
+	end = func() error { return nil }
+	source, err := ownCapture(s)
 	if errors.Is(err, capture.ErrPrivilege) || errors.Is(err, errors.ErrUnsupported) {
-		fmt.Fprintf(c.status, "yodel: --watch: the packets are not captured: %v\n", err)
+		fmt.Fprintf(status, "yodel: --watch: the packets are not captured: %v\n", err)
 		return end, nil
 	}
 	if err != nil {
-		return nil, err
+		return end, err
 	}
 	tail := newTail(source)
+	views := watch.Views(view(), tail)
 	source.tick = tail.tick
-	kept := keepPackets(c.noRecord)
-	views := watch.Views(&watch.Diagram{W: c.status}, kept.view(), tail)
 	done := make(chan error, 1)
 	go func() {
-		_, err := watch.Watch(context.Background(), source, &watch.Config{View: views, Filter: watch.Filter{Ports: []uint16{c.to.Port}}})
+		_, err := watch.Watch(context.Background(), source, &watch.Config{View: views, Filter: filter})
 		done <- err
 	}()
 	return func() error {
 		tail.end()
-		err := <-done
-		kept.close()
-		return errors.Join(err, source.close())
+		return errors.Join(<-done, source.close())
 	}, nil
 }

@@ -87,7 +87,7 @@ func (d *demo) conversation(ctx context.Context, told *demoStory) error {
 	}
 	defer os.RemoveAll(dir)
 	file := filepath.Join(dir, "server.jsonl")
-	server, err := startServe(ctx, "--names", "--trace", file, "--each-call", "upper@127.0.0.1:0")
+	server, err := startServe(ctx, "--engine", "goroutine", "--names", "--trace", file, "--each-call", "upper@127.0.0.1:0") // whose calls are the lecture's
 	if err != nil {
 		return err
 	}

@@ -29,7 +29,7 @@ type demoStory struct {
 func newDemoStory(s std) *demoStory {
 	d := &demoStory{}
 	s.err = io.Discard
-	d.tap, d.why = tapOwn(s)
+	d.tap, d.why = tapOwn(s, true) // the servers to come may need what capturing has needed
 	d.lines = trace.NewWriter(&d.client)
 	return d
 }
@@ -68,10 +68,10 @@ func (d *demoStory) finish(ctx context.Context, serverTrace string) error {
 	return err
 }
 
-// dialled is when a call stands in the list: connect() where it begins, before the accept()
-// that it causes, and all others where they return.
+// dialled is when a call stands in the list: connect() and write() where they begin, before the
+// accept() or read() that they cause, and all others where they return.
 func dialled(e *trace.Event) time.Time {
-	if e.Op == trace.Connect {
+	if e.Op == trace.Connect || e.Op == trace.Write {
 		return e.Time.Add(-e.Took)
 	}
 	return e.Time

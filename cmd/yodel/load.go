@@ -34,6 +34,7 @@ type loadFlags struct {
 	html, trace, admin string
 	pin, serverName    string
 	anyCertificate     bool
+	watch              int
 	given              func(flag string) bool
 }
 
@@ -84,10 +85,12 @@ http://HOST/PATH, which gets a page and compares it with the first. Several shar
 	}
 	f.bind(cmd.Flags())
 	advanced(cmd, "ramp", "steps", "touch", "bulk", "no-verify", "reconnect", "timeout", "threads", "seed",
-		"from", "weights", "admin", "trace", "pin", "insecure", "server-name", "quiet", "search", "new-conns", "arrivals")
+		"from", "weights", "admin", "trace", "pin", "insecure", "server-name", "quiet", "search", "new-conns", "arrivals", "watch")
 	cmd.MarkFlagsMutuallyExclusive("pin", "insecure")
 	cmd.MarkFlagsMutuallyExclusive("rate", "steps", "touch")
 	cmd.MarkFlagsMutuallyExclusive("search", "steps")
+	cmd.MarkFlagsMutuallyExclusive("search", "watch")
+	cmd.MarkFlagsMutuallyExclusive("json", "watch")
 	cmd.MarkFlagsMutuallyExclusive("search", "touch")
 	cmd.MarkFlagsMutuallyExclusive("search", "count")
 	cmd.AddCommand(newCompare(s))
@@ -125,6 +128,7 @@ func (f *loadFlags) bind(fs *pflag.FlagSet) {
 	fs.StringVar(&f.pin, "pin", "", "tls: accept exactly the certificate with this `fingerprint`")
 	fs.BoolVar(&f.anyCertificate, "insecure", false, "tls: accept any certificate")
 	fs.StringVar(&f.serverName, "server-name", "", "tls: the `name` to ask for and to find in the certificate")
+	fs.IntVar(&f.watch, "watch", 0, "show the packets of so many connections, the first ones; that costs what it costs: not for figures")
 	fs.BoolVarP(&f.quiet, "quiet", "q", false, "show no progress")
 }
 
@@ -212,6 +216,9 @@ func (f *loadFlags) setUnlessGiven(flag string, set func()) {
 // positive refuses what package load would take for its default.
 func (f *loadFlags) positive() error {
 	p := &f.plan
+	if f.watch < 0 {
+		return fmt.Errorf("--watch %d: it must be 0 or more", f.watch)
+	}
 	for name, n := range map[string]int{"conns": p.Conns, "pipeline": p.Pipeline, "size": p.Size} {
 		if n < 1 {
 			return fmt.Errorf("--%s %d: it must be 1 or more", name, n)
@@ -391,9 +398,13 @@ func (l *loading) open(ctx context.Context) (closeAll func() error, err error) {
 
 // once makes one run and says what came of it.
 func (l *loading) once(ctx context.Context) error {
-	r, err := load.Run(ctx, l.plan)
+	endWatch, err := l.startWatch()
 	if err != nil {
-		return asUsage(err)
+		return err
+	}
+	r, err := load.Run(ctx, l.plan)
+	if watchErr := endWatch(); err != nil || watchErr != nil {
+		return errors.Join(asUsage(err), watchErr)
 	}
 	l.shown.done()
 	l.metrics.finish(r)
@@ -404,8 +415,11 @@ func (l *loading) once(ctx context.Context) error {
 }
 
 // asUsage makes what is wrong with a plan a usage error. What is wrong with a name is
-// none.
+// none, and nil is nil.
 func asUsage(err error) error {
+	if err == nil {
+		return nil
+	}
 	if text, ok := strings.CutPrefix(err.Error(), "load: "); ok {
 		return usagef("%s", text)
 	}

@@ -33,7 +33,7 @@ func (l *loading) view() progressView {
 		return jsonProgress{l.out}
 	case l.quiet:
 		return noProgress{}
-	case isTerminal(l.err):
+	case isTerminal(l.err) && l.watch == 0:
 		return &liveProgress{w: l.err}
 	}
 	return plainProgress{l.err}

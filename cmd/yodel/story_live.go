@@ -29,7 +29,7 @@ const (
 func (f *storyFlags) tellCall(ctx context.Context, s std, to sock.Address, opt *story.Options) (*story.Telling, error) {
 	ctx, cancel := context.WithTimeout(ctx, storyTime)
 	defer cancel()
-	tap, tapErr := tapOwn(s)
+	tap, tapErr := tapOwn(s, false)
 	var file bytes.Buffer
 	lines := trace.NewWriter(&file)
 	silent, dialErr := f.talk(ctx, to, &sock.Options{Sink: trace.EachCall(lines)})
@@ -138,9 +138,14 @@ type wiretap struct {
 	done   chan error
 }
 
-// tapOwn begins to capture what this process will do. See ownCapture for its errors.
-func tapOwn(s std) (*wiretap, error) {
-	source, err := ownCapture(s)
+// tapOwn begins to capture what this process will do. See ownCapture for its errors. Its
+// privileges are given up unless they are needed for more.
+func tapOwn(s std, needed bool) (*wiretap, error) {
+	open := ownCapture
+	if needed {
+		open = keptCapture
+	}
+	source, err := open(s)
 	if err != nil {
 		return nil, err
 	}

@@ -22,7 +22,7 @@ func ownCapture(s std) (*liveSource, error) {
 	if err != nil {
 		return nil, err
 	}
-	c, err := capture.Open(&capture.Config{UID: user.UID, Processes: []int{os.Getpid()}})
+	c, err := openOwn(user)
 	if err != nil {
 		return nil, err
 	}
@@ -31,6 +31,20 @@ func ownCapture(s std) (*liveSource, error) {
 		return nil, err
 	}
 	return newLiveSource(c), nil
+}
+
+// keptCapture is ownCapture for who needs the privileges afterwards, too: it stays who it is,
+// under sudo root, and so are the connections that it captures.
+func keptCapture(std) (*liveSource, error) {
+	c, err := openOwn(privilege.Credentials{})
+	if err != nil {
+		return nil, err
+	}
+	return newLiveSource(c), nil
+}
+
+func openOwn(user privilege.Credentials) (*capture.Capture, error) {
+	return capture.Open(&capture.Config{UID: user.UID, Processes: []int{os.Getpid()}})
 }
 
 // invoker returns who has called sudo, or the zero value, which is who runs this program.

@@ -564,6 +564,27 @@ func TestCallWatch(t *testing.T) {
 	}
 }
 
+// Load shows the packets of its first connections, and of no more.
+func TestLoadWatch(t *testing.T) {
+	t.Parallel()
+	a, _ := netns.Two(t)
+	to := echoServer(t, a)
+	p := startOn(t, a, nil, publicProgram(t), "load", "--watch=2", "--conns=5", "--count=10", "--rate=100", "--quiet", to.String())
+	if status := p.wait(t); status != 0 || !strings.Contains(p.out.String(), "10  ") {
+		t.Errorf("status %d, %s", status, &p.out)
+	}
+	if n := strings.Count(p.err.String(), "SYN: connect()\n"); n != 2 {
+		t.Errorf("%d connections are shown, want 2:\n%s", n, &p.err)
+	}
+	if n := strings.Count(p.err.String(), "): closed by client, after "); n != 2 {
+		t.Errorf("%d ends are shown, want 2:\n%s", n, &p.err)
+	}
+	p = startOn(t, a, nil, publicProgram(t), "load", "--watch=1", "unix:@nobody")
+	if status := p.wait(t); status != 2 || !strings.Contains(p.err.String(), "a unix socket has no packets") {
+		t.Errorf("status %d, %s", status, &p.err)
+	}
+}
+
 // A process that runs already is named; its connections are shown and no others.
 func TestWatchPID(t *testing.T) {
 	t.Parallel()
