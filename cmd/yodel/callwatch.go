@@ -22,13 +22,13 @@ func (c *calling) startWatch() (end func() error, err error) {
 		return nil, usagef("--watch: a unix socket has no packets; --time shows what is said, and when")
 	}
 	var kept *keptPackets
-	end, err = watchOwn(c.std, c.status, watch.Filter{Ports: []uint16{c.to.Port}}, func() watch.View {
+	stop, err := watchOwn(c.std, c.status, watch.Filter{Ports: []uint16{c.to.Port}}, func() watch.View {
 		kept = keepPackets(c.noRecord)
 		return watch.Views(&watch.Diagram{W: c.status}, kept.view())
 	})
 	return func() error {
 		defer kept.close()
-		return end()
+		return stop()
 	}, err
 }
 

@@ -47,7 +47,7 @@ func tryFlood(k *kit, t *testing.T) {
 }
 
 // wantCheap lets accept fail twenty times, and checks that a server which waits for
-// descriptors costs less than 5 % of a processor and a line in the log each second.
+// descriptors costs less than 5 % of a processor (under the race detector, 20 %) and a line in the log each second.
 func (p *process) wantCheap() report {
 	p.t.Helper()
 	before := p.tell(order{AcceptErrors: 1})
@@ -55,7 +55,11 @@ func (p *process) wantCheap() report {
 	after := p.tell(order{AcceptErrors: 21})
 	took, cpu := time.Since(from), after.CPU-before.CPU
 	p.t.Logf("%d accept errors in %v: %v of a processor", after.Stats.AcceptErrors, took, cpu)
-	if after.Stats.AcceptErrors < 21 || cpu > took/20 {
+	most := took / 20
+	if raceDetector {
+		most = took / 5
+	}
+	if after.Stats.AcceptErrors < 21 || cpu > most {
 		p.t.Errorf("%d accept errors, %v of a processor in %v", after.Stats.AcceptErrors, cpu, took)
 	}
 	if n := strings.Count(after.Log, "accept failed"); n < 1 || n > 2+int(took.Seconds()) {
