@@ -5,8 +5,6 @@ import (
 	"fmt"
 	"io"
 	"net/http"
-	"slices"
-	"strings"
 	"testing"
 	"time"
 
@@ -164,11 +162,8 @@ func tryHTTP(k *kit, t *testing.T) {
 		t.Errorf("three requests took %d connections", n)
 	}
 	worked := make(chan string, 1)
-	const long = 2000 // bytes: longer than the three before it
-	go func() { worked <- fetch(web, s.url()+"/?work=100&pad="+strings.Repeat("x", long)) }()
-	s.events.await(t, "a fourth request is read", func(list []trace.Event) bool {
-		return slices.ContainsFunc(list, func(e trace.Event) bool { return e.In > long })
-	})
+	go func() { worked <- fetch(web, s.url()+"/?work=100") }()
+	s.events.await(t, "a fourth answer has begun", func(list []trace.Event) bool { return count(list, trace.Write, "") == 4 })
 	done := s.shutdown(patience)
 	if got := <-worked; got == "" || got[:8] != "HTTP/1.1" {
 		t.Errorf("the request under way got %q", got)

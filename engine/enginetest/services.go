@@ -323,6 +323,7 @@ func (listenerService) Serve(l net.Listener) error {
 
 func answerHTTP(w http.ResponseWriter, r *http.Request) {
 	if ms := r.URL.Query().Get("work"); ms != "" {
+		http.NewResponseController(w).Flush() // the peer, and a trace, can tell that it has begun
 		<-time.After(milliseconds(ms))
 	}
 	fmt.Fprintf(w, "%s from %s\n", r.Proto, r.RemoteAddr)
