@@ -524,8 +524,8 @@ func (j *jury) report() {
 	if j.void > 0 && *roundsFlag <= 0 && !j.t.Failed() {
 		j.t.Skipf("%d of %d rounds did not come about: this machine is too busy to say what is true. With -jury.rounds=100 that is an error", j.void, j.rounds)
 	}
-	if *roundsFlag > 0 && j.void*50 > j.rounds {
-		j.t.Errorf("%d of %d rounds did not come about: more than one in 50", j.void, j.rounds)
+	if *roundsFlag > 0 && j.void*4 > j.rounds { // they say nothing of a verdict, but of the machine
+		j.t.Errorf("%d of %d rounds did not come about: more than one in 4", j.void, j.rounds)
 	}
 	if least := leastRight(n); all.right*100 < n*least {
 		j.t.Errorf("%d of %d right: less than %d %%", all.right, n, least)
