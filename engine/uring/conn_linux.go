@@ -11,22 +11,23 @@ import (
 )
 
 // status is what the kernel was asked for a connection: a set of the bits below.
-type status uint8
+type status uint16
 
 const (
 	receiving status = 1 << iota // to receive
 	stopping                     // to receive no more, which it has not confirmed
+	awaiting                     // to tell when there is something to read
 	sending                      // to send what was pending then
 	ending                       // to end all of this
 	queued                       // nothing; the loop was, for a turn without an event
 	batched                      // nothing; it is in the worker's batch
-	bulky                        // nothing; so much came at a time that it is received piece by piece
+	bulky                        // nothing; so much came at a time that the loop itself reads it
 	heard                        // nothing; something has come since the last sweep
 )
 
 // asked are the requests that the kernel has, which must be over before the socket is
 // closed: it would be used for them, and memory too.
-const asked = receiving | sending
+const asked = receiving | awaiting | sending
 
 // conn is one connection. A server may have a great many at rest, so it is small: it
 // has its addresses packed, and no buffer.
@@ -34,15 +35,22 @@ type conn struct {
 	core  engine.Core
 	fd    int32 // its key, too
 	is    status
+	light uint8      // reads in a row that have shown that it is bulky no more
 	timer loop.Timer // its Key is fd
 	queue *engine.Queue
 	pair  engine.Pair
 }
 
-// bulk is how many bytes at a time make a connection bulky. One that sends faster than
-// its answers are taken is not to fill memory before the kernel can be told to stop; and
-// so much is worth not to be copied: it is answered at once, while it is lent.
-const bulk = 8 << 10
+const (
+	// bulk is how many bytes at a time make a connection bulky. The buffers that all share
+	// would not do for many of those, so the kernel only tells when there is something to
+	// read, and the loop reads it into memory of its own, from one after the other. So
+	// much is worth not to be copied, too: it is answered at once, while it is lent.
+	bulk = 8 << 10
+
+	// mostLight is how many reads in a row must have found less for that to be over.
+	mostLight = 16
+)
 
 func newConn(v *engine.Visitor) *conn {
 	fd := int32(v.FD)
@@ -58,13 +66,12 @@ func (c *conn) peer() yodel.Peer {
 // received tells the Core what came of receiving.
 func (c *conn) received(p []byte, errno syscall.Errno, now time.Time) {
 	switch {
-	case len(p) > 0:
-		if len(p) < bulk {
-			c.core.Received(p, now)
-			return
-		}
+	case len(p) >= bulk:
 		c.is |= bulky
+		c.light = 0
 		c.core.ReceivedLent(p, now)
+	case len(p) > 0:
+		c.core.Received(p, now)
 	case errno == 0:
 		c.core.Ended(now)
 	case errno == syscall.ENOBUFS, errno == syscall.ECANCELED, errno == syscall.EINTR, errno == syscall.EAGAIN:
@@ -136,17 +143,27 @@ func (w *worker) send(c *conn) {
 // time is no harm: the Core takes what has come.
 func (w *worker) receive(c *conn, want bool) {
 	switch {
-	case want && c.is&receiving == 0:
+	case want && c.is&(receiving|awaiting|bulky) == 0:
 		c.is |= receiving
-		if c.is&bulky != 0 {
-			w.Receive(int(c.fd), c.fd)
-		} else {
-			w.ReceiveAll(int(c.fd), c.fd)
-		}
-	case !want && c.is&(receiving|stopping) == receiving:
+		w.Receive(int(c.fd), c.fd)
+	case want && c.is&(receiving|awaiting) == 0:
+		c.is |= awaiting
+		w.Await(int(c.fd), c.fd)
+	case (!want || c.is&bulky != 0) && c.is&(receiving|stopping) == receiving:
 		c.is |= stopping
 		w.StopReceiving(c.fd)
 	}
+}
+
+// read reads from a bulky connection.
+func (w *worker) read(c *conn) {
+	n, errno := loop.Receive(int(c.fd), w.buf)
+	if n > 0 && n < bulk {
+		if c.light++; c.light >= mostLight {
+			c.is &^= bulky
+		}
+	}
+	c.received(w.buf[:n], errno, w.clock())
 }
 
 // arm sees to it that Due is called no later than the Core asks for.

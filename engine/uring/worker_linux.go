@@ -10,6 +10,10 @@ import (
 )
 
 const (
+	// bufferSize is how much is read at once from a bulky connection, into memory that a
+	// loop has once.
+	bufferSize = 64 << 10
+
 	// leastBatch is how many must have something to send for it to be sent by requests.
 	// Below, a system call for each is sooner done, and nothing has to be waited for.
 	leastBatch = 4
@@ -30,6 +34,7 @@ type worker struct {
 	exact  bool             // events are recorded: each has its own time
 	conns  loop.Table[conn] // by descriptor
 	queues map[int32]*engine.Queue
+	buf    []byte
 	batch  []*conn // to be driven
 	heard  []int32 // from whom something has come since the last sweep
 	sweep  loop.Timer
@@ -42,7 +47,10 @@ func newWorker(host *engine.Evented, sh *engine.Shared) (*worker, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &worker{RingLoop: l, host: host, shared: sh, exact: sh.Traced(), queues: make(map[int32]*engine.Queue)}, nil
+	return &worker{
+		RingLoop: l, host: host, shared: sh, exact: sh.Traced(),
+		queues: make(map[int32]*engine.Queue), buf: make([]byte, bufferSize),
+	}, nil
 }
 
 // Begin implements engine.Worker. The ring belongs to one thread.
@@ -79,6 +87,20 @@ func (w *worker) Received(key int32, p []byte, errno syscall.Errno, on bool) {
 	}
 	c.core.Own()
 	w.drove(c)
+}
+
+// Readable implements loop.RingHandler: there is something to read from a bulky
+// connection.
+func (w *worker) Readable(key int32) {
+	c := w.conns.Get(key)
+	c.is &^= awaiting
+	if c.core.Next() == engine.Read {
+		w.read(c)
+	}
+	if c.is&batched == 0 {
+		w.drive(c, true)
+	}
+	c.core.Own()
 }
 
 // sweepTime is how long input may be left lying.

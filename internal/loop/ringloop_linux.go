@@ -18,6 +18,10 @@ type RingHandler interface {
 	// received before Receive is called again.
 	Received(key int32, p []byte, errno syscall.Errno, on bool)
 
+	// Readable tells that an Await is over: a read may find something, or it was
+	// cancelled.
+	Readable(key int32)
+
 	// Sent tells how many bytes of a Send were sent, or why none were.
 	Sent(key int32, n int, errno syscall.Errno)
 
@@ -57,6 +61,7 @@ type RingLoop struct {
 // for a send, those between are its place in RingLoop.sending.
 const (
 	kindReceive = iota
+	kindAwait
 	kindSend
 	kindWatch
 	kindCancel
@@ -182,6 +187,9 @@ func (l *RingLoop) tell(h RingHandler) (posted bool) {
 		switch c.user >> 56 {
 		case kindReceive:
 			l.tellReceived(h, key, c)
+		case kindAwait:
+			l.received++
+			h.Readable(key)
 		case kindSend:
 			l.tellSent(h, key, c)
 		case kindWatch:
@@ -284,17 +292,20 @@ func (l *RingLoop) batch() (want uint32, patience time.Duration) {
 	return 1, 0
 }
 
-// Receive has told under key what comes to a socket next: recv(2).
-func (l *RingLoop) Receive(fd int, key int32) { l.receive(fd, key, 0) }
-
-// ReceiveAll has told under key all that comes to a socket, until Received says that this
+// Receive has told under key all that comes to a socket, until Received says that this
 // is over: a multishot recv(2). In a turn that can be as much as there are buffers for.
-func (l *RingLoop) ReceiveAll(fd int, key int32) { l.receive(fd, key, recvMultishot) }
-
-func (l *RingLoop) receive(fd int, key int32, how uint16) {
+func (l *RingLoop) Receive(fd int, key int32) {
 	s := l.ring.next()
 	s.op, s.fd, s.user = opRecv, int32(fd), nameOf(kindReceive, key)
-	s.flags, s.ioprio = sqeBufferSelect, how
+	s.flags, s.ioprio = sqeBufferSelect, recvMultishot
+}
+
+// Await has Readable called, once, when a socket becomes readable, and if it is: for those
+// who receive so much that the buffers would not do for all.
+func (l *RingLoop) Await(fd int, key int32) {
+	s := l.ring.next()
+	s.op, s.fd, s.user = opPollAdd, int32(fd), nameOf(kindAwait, key)
+	s.opFlags = wordOrder(unix.POLLIN)
 }
 
 // Send sends what fits a socket's buffer, at least one byte: send(2). The kernel reads p,

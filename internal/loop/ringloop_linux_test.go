@@ -16,6 +16,7 @@ import (
 // nothing.
 type ringRecorder struct {
 	received func(key int32, p []byte, errno syscall.Errno, on bool)
+	readable func(key int32)
 	sent     func(key int32, n int, errno syscall.Errno)
 	ready    func(key int32)
 	told     func()
@@ -25,6 +26,12 @@ type ringRecorder struct {
 func (r *ringRecorder) Received(key int32, p []byte, errno syscall.Errno, on bool) {
 	if r.received != nil {
 		r.received(key, p, errno, on)
+	}
+}
+
+func (r *ringRecorder) Readable(key int32) {
+	if r.readable != nil {
+		r.readable(key)
 	}
 }
 
@@ -109,27 +116,49 @@ func talker(t *testing.T) (l *RingLoop, received, sent chan said) {
 	return l, received, sent
 }
 
-// One request receives all that comes until the peer's end; another kind receives once.
+// One request receives all that comes until the peer's end.
 func TestRingReceive(t *testing.T) {
 	t.Parallel()
 	l, received, _ := talker(t)
 	a, b := pair(t)
-	l.Post(func() { l.ReceiveAll(a, 7) })
+	l.Post(func() { l.Receive(a, 7) })
 	for _, text := range []string{"one", "two", "three"} {
 		Send(b, []byte(text))
 		within(t, text, received).wants(t, text, said{key: 7, text: text, on: true})
 	}
 	EndWrites(b)
 	within(t, "the end", received).wants(t, "the end", said{key: 7})
+}
 
-	a, b = pair(t)
+// An Await tells once, of what is there and of what comes; and is over when it is cancelled.
+func TestRingAwait(t *testing.T) {
+	t.Parallel()
+	readable := make(chan int32, 9)
+	l := ringRunning(t, &ringRecorder{readable: func(key int32) { readable <- key }})
+	a, b := pair(t)
 	defer Close(b)
+	tells := func(why string) {
+		t.Helper()
+		if key := within(t, why, readable); key != 8 {
+			t.Errorf("%s: told of %d", why, key)
+		}
+	}
 	Send(b, []byte("first"))
-	l.Post(func() { l.Receive(a, 8) })
-	within(t, "once", received).wants(t, "once", said{key: 8, text: "first"})
-	l.Post(func() { l.Receive(a, 8) })
+	l.Post(func() { l.Await(a, 8) })
+	tells("what is there")
+	Receive(a, make([]byte, 9))
+	l.Post(func() { l.Await(a, 8) })
 	Send(b, []byte("second"))
-	within(t, "again", received).wants(t, "again", said{key: 8, text: "second"})
+	tells("what comes")
+	Receive(a, make([]byte, 9))
+	l.Post(func() { l.Await(a, 8); l.Cancel(a, 8) })
+	tells("the end by Cancel")
+	EndWrites(b)
+	l.Post(func() { l.Await(a, 8) })
+	tells("the peer's end")
+	if len(readable) > 0 {
+		t.Error("it was told of more than once")
+	}
 }
 
 // Receiving can be stopped, and all that was asked for be cancelled; both are told.
@@ -138,7 +167,7 @@ func TestRingCancel(t *testing.T) {
 	l, received, sent := talker(t)
 	a, b := pair(t)
 	defer Close(b)
-	l.Post(func() { l.ReceiveAll(a, 7) })
+	l.Post(func() { l.Receive(a, 7) })
 	Send(b, []byte("x"))
 	within(t, "x", received).wants(t, "x", said{key: 7, text: "x", on: true})
 	l.Post(func() { l.StopReceiving(7) })
@@ -149,7 +178,7 @@ func TestRingCancel(t *testing.T) {
 		}
 	}
 	l.Post(func() {
-		l.ReceiveAll(a, 7)
+		l.Receive(a, 7)
 		l.Send(a, 7, []byte("y"))
 		l.Post(func() { l.Cancel(a, 7) })
 	})
@@ -212,7 +241,7 @@ func TestRingBuffersRunOut(t *testing.T) {
 		case len(p) == 0 && errno == 0:
 			ended <- key
 		case !on:
-			l.ReceiveAll(fds[key], key)
+			l.Receive(fds[key], key)
 		}
 	}}
 	l = newRingLoop(t)
@@ -228,7 +257,7 @@ func TestRingBuffersRunOut(t *testing.T) {
 		}
 		EndWrites(b)
 		defer Close(b)
-		l.Post(func() { l.ReceiveAll(a, int32(i)) })
+		l.Post(func() { l.Receive(a, int32(i)) })
 	}
 	over := make(chan struct{})
 	go func() {
