@@ -73,7 +73,12 @@ func (o *Out) Extend(n int) []byte {
 
 // Room returns how many bytes may still be written before the output reaches its
 // mark; 0 when it has. A Step may write past the mark: the mark says when to stop.
-func (o *Out) Room() int { return max(o.Mark()-o.Len(), 0) }
+func (o *Out) Room() int {
+	if o.Len() == 0 {
+		return max(o.Mark(), len(o.lent)) // all that is lent may come back
+	}
+	return max(o.Mark()-o.Len(), 0)
+}
 
 // WakeAt asks for a Tick at t or shortly after. A later call replaces an earlier
 // one; the zero time cancels. The wish is gone once the Tick has come.
@@ -147,8 +152,8 @@ func (o *Out) IsReceiving() bool { return o.body }
 
 // Lend lets a Write of p, or of its beginning, keep p itself instead of a copy, if
 // nothing is pending then: an answer that is what was heard, as echo's, is then sent
-// from where it was received. It holds until Lend is called with nil; what was kept is
-// kept until it is sent or Own is called.
+// from where it was received. Till then there is Room for all of it, too. It holds until
+// Lend is called with nil; what was kept is kept until it is sent or Own is called.
 func (o *Out) Lend(p []byte) {
 	o.lent = p
 }

@@ -206,6 +206,32 @@ func TestOutLend(t *testing.T) {
 	}
 }
 
+// There is room for all that is lent, which takes no memory of the Out's; beside something
+// else there is not.
+func TestOutRoomForWhatIsLent(t *testing.T) {
+	var out yodel.Out
+	out.SetMark(4)
+	room := func(why string, want int) {
+		t.Helper()
+		if got := out.Room(); got != want {
+			t.Errorf("%s: room for %d, want %d", why, got, want)
+		}
+	}
+	lent := []byte("0123456789")
+	out.Lend(lent[:3])
+	room("less than the mark is lent", 4)
+	out.Lend(lent)
+	room("more is lent", 10)
+	out.WriteByte('x')
+	room("something is pending", 3)
+	out.Sent(1)
+	out.Write(lent)
+	room("what was lent is pending", 0)
+	out.Sent(10)
+	out.Lend(nil)
+	room("nothing is lent", 4)
+}
+
 // Lent memory is never written to, however it is sent, and not kept after Reset.
 func TestOutDoesNotChangeWhatIsLent(t *testing.T) {
 	lent := []byte("0123456789")

@@ -23,6 +23,7 @@ const (
 	careful                     // a read that did not fill the buffer may have left something
 	queued                      // it has its turn without an event
 	batched                     // it is in the worker's batch
+	ample                       // the last read has found readSize or more
 )
 
 // conn is one connection. A server may have a great many at rest, so it is small: it
@@ -123,14 +124,15 @@ func (w *worker) arm(c *conn) {
 
 func (w *worker) read(c *conn) {
 	w.own(c)
-	n, errno := loop.Receive(int(c.fd), w.buf)
+	buf := w.bufferOf(c)
+	n, errno := loop.Receive(int(c.fd), buf)
 	now := w.clock()
 	switch {
 	case n > 0:
-		if n < len(w.buf) && c.is&careful == 0 {
+		if n < len(buf) && c.is&careful == 0 {
 			c.is &^= readable // epoll(7): that was all
 		}
-		w.received(c, w.buf[:n], now)
+		w.received(c, buf[:n], now)
 	case errno == 0:
 		c.core.Ended(now)
 	case errno == syscall.EAGAIN:
@@ -140,12 +142,25 @@ func (w *worker) read(c *conn) {
 	}
 }
 
+// bufferOf returns where to read to. One whose session makes much of what it hears, or
+// whose peer does not take its answers, is not given more to keep.
+func (w *worker) bufferOf(c *conn) []byte {
+	if c.is&ample != 0 && c.core.Resting() {
+		return w.buf
+	}
+	return w.buf[:readSize]
+}
+
 // received hands what was received to the connection. If it is much, it is lent to it, so
 // that an answer that is the same need not be copied; drive then comes first.
 func (w *worker) received(c *conn, p []byte, now time.Time) {
 	if len(p) < bulk {
+		c.is &^= ample
 		c.core.Received(p, now)
 		return
+	}
+	if len(p) >= readSize {
+		c.is |= ample
 	}
 	w.lent = c
 	c.core.ReceivedLent(p, now)

@@ -22,6 +22,7 @@ const (
 	queued                       // nothing; the loop was, for a turn without an event
 	batched                      // nothing; it is in the worker's batch
 	bulky                        // nothing; so much came at a time that the loop itself reads it
+	ample                        // nothing; the last read has found readSize or more
 	heard                        // nothing; something has come since the last sweep
 )
 
@@ -157,13 +158,26 @@ func (w *worker) receive(c *conn, want bool) {
 
 // read reads from a bulky connection.
 func (w *worker) read(c *conn) {
-	n, errno := loop.Receive(int(c.fd), w.buf)
-	if n > 0 && n < bulk {
+	buf := w.buf[:readSize]
+	if c.is&ample != 0 && c.core.Resting() {
+		buf = w.buf
+	}
+	n, errno := loop.Receive(int(c.fd), buf)
+	c.weigh(n)
+	c.received(buf[:n], errno, w.clock())
+}
+
+// weigh notes how much was read.
+func (c *conn) weigh(n int) {
+	switch {
+	case n >= readSize:
+		c.is |= ample
+	case n > 0 && n < bulk:
+		c.is &^= ample
 		if c.light++; c.light >= mostLight {
 			c.is &^= bulky
 		}
 	}
-	c.received(w.buf[:n], errno, w.clock())
 }
 
 // arm sees to it that Due is called no later than the Core asks for.

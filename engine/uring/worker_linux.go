@@ -10,9 +10,10 @@ import (
 )
 
 const (
-	// bufferSize is how much is read at once from a bulky connection, into memory that a
-	// loop has once.
-	bufferSize = 64 << 10
+	// readSize is how much is read at once from a bulky connection, and bufferSize how much
+	// from one that has filled that and been answered at once, see package epoll. What is
+	// read goes into memory that a loop has once.
+	readSize, bufferSize = 64 << 10, 256 << 10
 
 	// leastBatch is how many must have something to send for it to be sent by requests.
 	// Below, a system call for each is sooner done, and nothing has to be waited for.
