@@ -1,6 +1,7 @@
 package main
 
 import (
+	"io"
 	"os/exec"
 	"slices"
 	"strings"
@@ -94,19 +95,49 @@ func TestBench(t *testing.T) {
 	if err := s.machine(&out); err != nil {
 		t.Error(err)
 	}
-	set := &settings{rounds: 1, turn: 5 * time.Millisecond, only: []string{"yodel epoll"}, conns: []int{3}, sizes: []int{64}, depths: []int{2}, idle: 20, engine: "epoll"}
+	set := &settings{rounds: 1, turn: 5 * time.Millisecond, only: []string{"yodel epoll"}, conns: []int{3}, sizes: []int{64}, depths: []int{2}, idle: 20, idleTime: time.Minute, engine: "epoll"}
 	if err := s.table(set, &out); err != nil {
 		t.Error(err)
 	}
-	if err := s.idle(set, &out); err != nil {
+	if err := s.idle(set, &out, io.Discard); err != nil {
 		t.Error(err)
 	}
 	for _, want := range []string{
 		"Machine: ", "### 3 connections, 64 bytes, 2 in flight each\n", "\n| C epoll | ", "\n| yodel epoll | ",
-		"each of the 20 connections has echoed: ",
+		"20 connections over 1 server processes; fs.file-max is ", "\n20 connections are open after ",
+		"each of the 20 connections has echoed in ", " messages, all of them right",
 	} {
 		if !strings.Contains(out.String(), want) {
 			t.Errorf("no %q in\n%s", want, &out)
 		}
+	}
+}
+
+// Opening idle connections stops when its time is over, and says how there is more.
+func TestIdleStops(t *testing.T) {
+	t.Parallel()
+	r := &idleRun{stage: &stage{ctx: t.Context()}, until: time.Now().Add(-time.Second), say: io.Discard, out: io.Discard}
+	if err := r.openAll([]int{1}); err == nil || !strings.Contains(err.Error(), "-idle-time") || r.open != 0 {
+		t.Errorf("%v, with %d open", err, r.open)
+	}
+	if err := r.report(); err != nil {
+		t.Errorf("with none there is nothing to report: %v", err)
+	}
+}
+
+func TestKernelUse(t *testing.T) {
+	t.Parallel()
+	u, err := readKernelUse()
+	if err != nil || u.slab == 0 || u.available == 0 || u.files == 0 {
+		t.Fatalf("%+v, %v", u, err)
+	}
+	more := u
+	more.slab += 20_000
+	more.available -= 30_000
+	if text := more.since(u, 10); !strings.Contains(text, "grown by 2000 bytes") || !strings.Contains(text, "shrunk by 3000,") {
+		t.Error(text)
+	}
+	if _, err := kibOf("/proc/meminfo", "NoSuchField:"); err == nil {
+		t.Error("a field that does not exist was read")
 	}
 }

@@ -1,12 +1,11 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
 	"os"
-	"strconv"
-	"strings"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -15,43 +14,50 @@ import (
 const (
 	fewIdle  = 2_000 // where the counting of resident memory begins
 	mostIdle = 18_000
+
+	// leastLeft is how many bytes of memory must be available for more connections to be
+	// opened: a server with all of its own takes some 200 MB.
+	leastLeft = 2 << 30
 )
 
-// idle opens idle connections, as many servers and clients as the limit on descriptors
-// makes necessary, says what they cost, and has every one of them echo once.
-func (s *stage) idle(set *settings, out io.Writer) error {
+// idleRun opens idle connections and sums up what they cost.
+type idleRun struct {
+	*stage
+	server   contestant
+	want     int
+	until    time.Time // nobody new is begun with after that
+	out, say io.Writer // the findings, and progress
+
+	from   time.Time
+	before kernelUse
+	all    []*idlers
+	open   int // connections
+}
+
+// idle opens idle connections, with as many servers and clients as the limit on
+// descriptors makes necessary, says what they cost, and has every one of them echo once.
+func (s *stage) idle(set *settings, out, say io.Writer) error {
 	shares, err := shareOut(set.idle)
 	if err != nil {
 		return err
 	}
-	c := contestant{name: "yodel " + set.engine, source: "./servers/yodel", args: []string{"-engine", set.engine}}
-	slab, err := memory("Slab:")
-	if err != nil {
+	var stop context.CancelFunc
+	s.ctx, stop = context.WithTimeout(s.ctx, 2*set.idleTime) // whoever hangs is killed
+	defer stop()
+	r := &idleRun{
+		stage: s, want: set.idle, out: out, say: say, from: time.Now(), until: time.Now().Add(set.idleTime),
+		server: contestant{name: "yodel " + set.engine, source: "./servers/yodel", args: []string{"-engine", set.engine}},
+	}
+	defer r.stop()
+	if r.before, err = readKernelUse(); err != nil {
 		return err
 	}
-	var all []*idlers
-	defer func() {
-		for _, i := range all {
-			i.stop()
-		}
-	}()
-	from := time.Now()
-	for _, n := range shares {
-		i, err := s.openIdle(c, n)
-		if err != nil { // what is open counts
-			err = fmt.Errorf("server %d of %d, with its connections: %w", len(all)+1, len(shares), err)
-			return errors.Join(err, echoAll(all, out))
-		}
-		all = append(all, i)
-		fmt.Fprintf(out, "%s: %d connections, resident %.1f MiB: %s\n", c.name, n, float64(i.resident)/(1<<20), i.each())
+	fmt.Fprintf(out, "%s: %d connections over %d server processes; %v\n", r.server.name, set.idle, len(shares), limits())
+	if err := r.openAll(shares); err != nil {
+		err = fmt.Errorf("stopped at %d of %d connections: %w", r.open, r.want, err)
+		return errors.Join(err, r.report(), r.echoAll()) // what is open counts
 	}
-	after, err := memory("Slab:")
-	if err != nil {
-		return err
-	}
-	fmt.Fprintf(out, "%d connections are open after %v; the kernel's slabs have grown by %d bytes for each pair of sockets\n",
-		set.idle, time.Since(from).Round(time.Millisecond), (after-slab)/set.idle)
-	return echoAll(all, out)
+	return errors.Join(r.report(), r.echoAll())
 }
 
 // shareOut spreads n connections over as many servers as there must be.
@@ -68,6 +74,70 @@ func shareOut(n int) (shares []int, err error) {
 		shares = append(shares, min(n, most))
 	}
 	return shares, nil
+}
+
+func (r *idleRun) openAll(shares []int) error {
+	for i, n := range shares {
+		if err := r.mayGoOn(); err != nil {
+			return err
+		}
+		if err := r.openShare(n); err != nil {
+			return fmt.Errorf("server %d of %d, with its connections: %w", i+1, len(shares), err)
+		}
+	}
+	return nil
+}
+
+// mayGoOn returns why no more may be opened.
+func (r *idleRun) mayGoOn() error {
+	left, err := memory("MemAvailable:")
+	switch {
+	case err != nil:
+		return err
+	case left < leastLeft:
+		return fmt.Errorf("%d MiB of memory are available, and %d are left to others", left>>20, leastLeft>>20)
+	case time.Now().After(r.until):
+		return errors.New("the time for opening them is over: -idle-time gives more")
+	}
+	fmt.Fprintf(r.say, "%d of %d connections, %.0f s, %.1f GiB available\n", r.open, r.want, time.Since(r.from).Seconds(), float64(left)/(1<<30))
+	return r.ctx.Err()
+}
+
+func (r *idleRun) openShare(n int) error {
+	i, err := r.openIdle(r.server, n)
+	if err != nil {
+		return err
+	}
+	r.all = append(r.all, i)
+	r.open += n
+	return nil
+}
+
+// report says what those that are open cost.
+func (r *idleRun) report() error {
+	if r.open == 0 {
+		return nil
+	}
+	took := time.Since(r.from).Round(time.Millisecond)
+	after, err := readKernelUse()
+	if err != nil {
+		return err
+	}
+	resident := 0
+	for _, i := range r.all {
+		resident += i.resident
+	}
+	fmt.Fprintf(r.out, "%d connections are open after %v\n", r.open, took)
+	fmt.Fprintf(r.out, "the servers have %.1f MiB resident together; the first one with %d connections: %s\n",
+		float64(resident)/(1<<20), r.all[0].n, r.all[0].each())
+	fmt.Fprint(r.out, after.since(r.before, r.open))
+	return nil
+}
+
+func (r *idleRun) stop() {
+	for _, i := range r.all {
+		i.stop()
+	}
 }
 
 // idlers are the idle connections of one server.
@@ -129,9 +199,9 @@ func (i *idlers) each() string {
 }
 
 // echoAll has every connection echo a message of 64 bytes, which the client verifies.
-func echoAll(all []*idlers, out io.Writer) error {
-	conns, echoes := 0, 0
-	for _, i := range all {
+func (r *idleRun) echoAll() error {
+	conns, echoes, from := 0, 0, time.Now()
+	for _, i := range r.all {
 		conns += i.n
 		for _, c := range i.clients { // a talk is over when all connections have their messages back
 			t, err := c.talk()
@@ -140,22 +210,9 @@ func echoAll(all []*idlers, out io.Writer) error {
 			}
 			echoes += t.Messages
 		}
+		fmt.Fprintf(r.say, "%d of %d have echoed\n", conns, r.open)
 	}
-	_, err := fmt.Fprintf(out, "each of the %d connections has echoed: %d messages, all of them right\n", conns, echoes)
+	_, err := fmt.Fprintf(r.out, "each of the %d connections has echoed in %v: %d messages, all of them right\n",
+		conns, time.Since(from).Round(time.Millisecond), echoes)
 	return err
-}
-
-// memory returns a field of proc_meminfo(5) in bytes.
-func memory(field string) (int, error) {
-	text, err := os.ReadFile("/proc/meminfo")
-	if err != nil {
-		return 0, err
-	}
-	_, rest, _ := strings.Cut(string(text), field)
-	words := strings.Fields(rest)
-	if len(words) == 0 {
-		return 0, fmt.Errorf("/proc/meminfo has no %s", field)
-	}
-	kib, err := strconv.Atoi(words[0])
-	return kib << 10, err
 }

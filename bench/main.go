@@ -34,8 +34,10 @@ type settings struct {
 	bulk   bool
 	idle   int
 	engine string // of yodel, for idle
-	redis  bool
-	echo   bool
+
+	idleTime time.Duration
+	redis    bool
+	echo     bool
 }
 
 func main() {
@@ -57,6 +59,7 @@ func parse(args []string) (*settings, error) {
 	only := f.String("only", "", "`names` of servers to measure, with commas; all if empty")
 	f.BoolVar(&set.bulk, "bulk", true, "measure bulk too")
 	f.IntVar(&set.idle, "idle", 0, "measure so many idle `connections` instead")
+	f.DurationVar(&set.idleTime, "idle-time", 15*time.Minute, "how long -idle may open connections")
 	f.StringVar(&set.engine, "engine", "epoll", "yodel's `engine` for -idle")
 	f.BoolVar(&set.echo, "echo", true, "measure echo")
 	f.BoolVar(&set.redis, "redis", true, "measure examples/kv beside redis-server")
@@ -103,7 +106,7 @@ func run(set *settings, out io.Writer) error {
 		return err
 	}
 	if set.idle > 0 {
-		return s.idle(set, out)
+		return s.idle(set, out, os.Stderr)
 	}
 	fmt.Fprintf(out, "Method: %d turns of %v for each server in each scenario, after one to warm up.\n", set.rounds, set.turn)
 	from := time.Now()

@@ -177,19 +177,6 @@ func (v *server) stop() {
 }
 
 // resident returns the server's resident memory in bytes.
-func (v *server) resident() (int, error) { return statusOf(v.cmd.Process.Pid, "VmRSS:") }
-
-// statusOf returns a field of proc_pid_status(5) that is in kB, in bytes.
-func statusOf(pid int, field string) (int, error) {
-	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
-	if err != nil {
-		return 0, err
-	}
-	_, rest, _ := strings.Cut(string(text), field)
-	words := strings.Fields(rest)
-	if len(words) == 0 {
-		return 0, fmt.Errorf("/proc/%d/status has no %s", pid, field)
-	}
-	kib, err := strconv.Atoi(words[0])
-	return kib << 10, err
+func (v *server) resident() (int, error) {
+	return kibOf(fmt.Sprintf("/proc/%d/status", v.cmd.Process.Pid), "VmRSS:")
 }

@@ -170,6 +170,7 @@ static void turn(int ms) {
 static void dial(struct conn *c, unsigned i) {
 	struct sockaddr_in a = {.sin_family = AF_INET, .sin_port = htons(port), .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
 	struct epoll_event ev = {.events = EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET, .data.ptr = c};
+	struct linger none = {.l_onoff = 1}; /* closing leaves nothing in TIME_WAIT: socket(7) */
 	int one = 1;
 	a.sin_addr.s_addr = htonl(INADDR_LOOPBACK + i / 1000); /* ports are scarce: 127.0.0.0/8 has more */
 	*c = (struct conn){.fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0), .writable = 1};
@@ -178,6 +179,7 @@ static void dial(struct conn *c, unsigned i) {
 	if (c->fd < 0 || connect(c->fd, (struct sockaddr *)&a, sizeof a) < 0)
 		die("client: connect");
 	setsockopt(c->fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one);
+	setsockopt(c->fd, SOL_SOCKET, SO_LINGER, &none, sizeof none);
 	if (ioctl(c->fd, FIONBIO, &one) < 0 || epoll_ctl(ep, EPOLL_CTL_ADD, c->fd, &ev) < 0)
 		die("client: epoll_ctl");
 }
