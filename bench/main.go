@@ -21,6 +21,8 @@ import (
 	"os/signal"
 	"strings"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // settings are the flags.
@@ -95,7 +97,7 @@ func parseInts(list *[]int, text string) error {
 }
 
 func run(set *settings, out io.Writer) error {
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, unix.SIGTERM)
 	defer stop()
 	s, err := newStage(ctx)
 	if err != nil {
