@@ -24,20 +24,17 @@ const (
 
 	// mostBatched is how many connections are read from before the first is answered.
 	mostBatched = 32
-
-	// acceptQuantum is the same for accepting.
-	acceptQuantum = 64
 )
 
 // worker is one event loop. But for Post, its methods are called on the goroutine that
 // is in Run, which owns all of it.
 type worker struct {
 	*loop.Loop
+	engine.Queues
 	host   *engine.Evented
 	shared *engine.Shared
 	exact  bool             // events are recorded: each has its own time
 	conns  loop.Table[conn] // by descriptor
-	queues map[int32]*engine.Queue
 	buf    []byte
 	lent   *conn  // that may have something of buf pending; nil: none
 	batch  []turn // of those who were read from
@@ -51,8 +48,8 @@ func newWorker(host *engine.Evented, sh *engine.Shared) (*worker, error) {
 		return nil, err
 	}
 	return &worker{
-		Loop: l, host: host, shared: sh, exact: sh.Traced(),
-		queues: make(map[int32]*engine.Queue), buf: make([]byte, bufferSize), batch: make([]turn, 0, mostBatched),
+		Loop: l, Queues: engine.NewQueues(l), host: host, shared: sh, exact: sh.Traced(),
+		buf: make([]byte, bufferSize), batch: make([]turn, 0, mostBatched),
 	}, nil
 }
 
@@ -76,9 +73,7 @@ func (w *worker) Ready(key int32, e loop.Events) {
 		w.ready(c, e)
 		return
 	}
-	if q := w.queues[key]; q != nil {
-		w.accept(q)
-	}
+	w.ReadyQueue(key, w.ReadClock)
 }
 
 // ready reads, and leaves what follows from that for Told: calls of one kind made in a
@@ -141,30 +136,6 @@ func (w *worker) Due(t *loop.Timer) {
 	c := w.conns.Get(t.Key)
 	c.core.Tick(w.clock())
 	w.drive(c)
-}
-
-// Accept implements engine.Worker. The listening socket is level-triggered: what is
-// left in its queue is told again.
-func (w *worker) Accept(q *engine.Queue) {
-	if err := w.Add(q.FD, int32(q.FD), loop.Readable); err != nil {
-		q.Failed(err)
-		return
-	}
-	w.queues[int32(q.FD)] = q
-}
-
-// Hold implements engine.Worker.
-func (w *worker) Hold(q *engine.Queue) {
-	if w.queues[int32(q.FD)] != nil {
-		delete(w.queues, int32(q.FD))
-		w.Remove(q.FD)
-	}
-}
-
-func (w *worker) accept(q *engine.Queue) {
-	if _, hold := q.AcceptSome(acceptQuantum, w.ReadClock); hold {
-		w.Hold(q)
-	}
 }
 
 // Adopt implements engine.Worker.

@@ -1,9 +1,6 @@
 package kernel
 
 import (
-	"net/netip"
-	"os"
-	"syscall"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -19,22 +16,19 @@ const (
 
 	// quantum is how many calls a connection may make before others have their turn.
 	quantum = 16
-
-	// acceptQuantum is the same for accepting.
-	acceptQuantum = 64
 )
 
 // worker is one event loop: it serves what the program does not. But for Post, its methods
 // are called on the goroutine that is in Run, which owns all of it.
 type worker struct {
 	*loop.Loop
+	engine.Queues
 	host    *engine.Evented
 	shared  *engine.Shared
 	at      *placement
 	watched watch
 	conns   map[int32]*conn // by descriptor
 	placed  []*conn         // by place
-	queues  map[int32]*engine.Queue
 	buf     []byte
 }
 
@@ -56,8 +50,8 @@ func (p *programs) newWorker(host *engine.Evented, sh *engine.Shared) (engine.Wo
 		return nil, err
 	}
 	w := &worker{
-		Loop: l, host: host, shared: sh, at: p.list[p.next], watched: watchOf(sh.Sink()),
-		conns: make(map[int32]*conn), queues: make(map[int32]*engine.Queue), buf: make([]byte, bufferSize),
+		Loop: l, Queues: engine.NewQueues(l), host: host, shared: sh, at: p.list[p.next], watched: watchOf(sh.Sink()),
+		conns: make(map[int32]*conn), buf: make([]byte, bufferSize),
 	}
 	w.placed = make([]*conn, len(w.at.slots.list))
 	p.next++
@@ -86,13 +80,11 @@ func (w *worker) Ready(key int32, e loop.Events) {
 		w.ready(c, e)
 		return
 	}
-	if q := w.queues[key]; q != nil {
-		w.accept(q)
-		return
-	}
 	if key == int32(w.at.bell.fd) {
 		w.hear()
+		return
 	}
+	w.ReadyQueue(key, w.ReadClock)
 }
 
 // Told implements loop.Handler.
@@ -118,51 +110,6 @@ func (w *worker) hear() {
 			w.look(c)
 		}
 	}
-}
-
-// Accept implements engine.Worker. The listening socket is level-triggered: what is
-// left in its queue is told again.
-func (w *worker) Accept(q *engine.Queue) {
-	if err := w.Add(q.FD, int32(q.FD), loop.Readable); err != nil {
-		q.Failed(err)
-		return
-	}
-	w.queues[int32(q.FD)] = q
-}
-
-// Hold implements engine.Worker.
-func (w *worker) Hold(q *engine.Queue) {
-	if w.queues[int32(q.FD)] != nil {
-		delete(w.queues, int32(q.FD))
-		w.Remove(q.FD)
-	}
-}
-
-func (w *worker) accept(q *engine.Queue) {
-	for range acceptQuantum {
-		if !q.Room() {
-			w.Hold(q)
-			return
-		}
-		fd, remote, errno := loop.Accept(q.FD)
-		switch {
-		case errno == syscall.EAGAIN:
-			return
-		case errno == 0:
-			w.accepted(q, fd, remote)
-		case !q.Failed(os.NewSyscallError("accept4", errno)):
-			w.Hold(q)
-			return
-		}
-	}
-}
-
-func (w *worker) accepted(q *engine.Queue, fd int, remote netip.AddrPort) {
-	var local netip.AddrPort
-	if q.Any {
-		local = loop.Local(fd)
-	}
-	q.Accepted(fd, local, remote, w.ReadClock())
 }
 
 // Adopt implements engine.Worker.
