@@ -295,12 +295,15 @@ func (e *Evented) place(v *Visitor, near *evented) {
 	to.hand(v)
 }
 
-// Stopping reports whether connections are to end at rest, and Cutting whether at once:
-// a Worker asks when it has adopted one.
-func (e *Evented) Stopping() bool { return e.stopping.Load() }
-
-// Cutting is told in Stopping.
-func (e *Evented) Cutting() bool { return e.cutting.Load() }
+// CatchUp tells a connection that a Worker has adopted what was told to all before it came.
+func (e *Evented) CatchUp(core *Core, now time.Time) {
+	switch {
+	case e.cutting.Load():
+		core.Cut(Cut)
+	case e.stopping.Load():
+		core.Drain(now)
+	}
+}
 
 // Left is called for each connection that was adopted, once, when its socket is closed.
 // core is over then.

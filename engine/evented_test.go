@@ -59,10 +59,9 @@ func (h *hand) Adopt(v Visitor) {
 	c := &handConn{v: v}
 	h.conns[v.FD] = c
 	c.core.Start(h.sh, v.Peer, v.ID, time.Now())
-	if h.e.Cutting() {
+	h.e.CatchUp(&c.core, time.Now())
+	if c.core.Next()&Close != 0 {
 		h.end(c, Cut)
-	} else if h.e.Stopping() {
-		c.core.Drain(time.Now())
 	}
 	h.told <- "adopt"
 }

@@ -93,7 +93,7 @@ func (w *worker) driveOn(c *conn) {
 		case do&engine.Write != 0 && c.is&writable != 0:
 			w.write(c)
 		case do&engine.Shut != 0:
-			w.shut(c)
+			c.core.ShutSocket(int(c.fd), w.clock())
 		case do&engine.Read != 0 && c.is&readable != 0:
 			w.read(c)
 		default:
@@ -199,14 +199,6 @@ func (w *worker) awaitRoom(c *conn) {
 	if err := w.Change(int(c.fd), c.fd, interest|loop.Writable); err != nil {
 		c.core.Failed(err, w.clock())
 	}
-}
-
-func (w *worker) shut(c *conn) {
-	if errno := loop.EndWrites(int(c.fd)); errno != 0 {
-		c.core.Failed(os.NewSyscallError("shutdown", errno), w.clock())
-		return
-	}
-	c.core.ShutDone(w.clock())
 }
 
 // leave closes the socket of a connection that is over.

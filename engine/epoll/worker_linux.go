@@ -147,18 +147,8 @@ func (w *worker) Adopt(v engine.Visitor) {
 	if err := w.Add(v.FD, int32(v.FD), interest); err != nil {
 		c.core.Failed(err, now)
 	}
-	w.catchUp(c, now)
+	w.host.CatchUp(&c.core, now)
 	w.drive(c)
-}
-
-// catchUp tells a connection what was told to all before it came.
-func (w *worker) catchUp(c *conn, now time.Time) {
-	switch {
-	case w.host.Cutting():
-		c.core.Cut(engine.Cut)
-	case w.host.Stopping():
-		c.core.Drain(now)
-	}
 }
 
 // Drain implements engine.Worker.

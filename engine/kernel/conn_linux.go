@@ -318,7 +318,7 @@ func (w *worker) drive(c *conn) {
 		case do&engine.Write != 0 && c.is&writable != 0:
 			w.write(c)
 		case do&engine.Shut != 0:
-			w.shut(c)
+			c.core.ShutSocket(c.fd(), w.ReadClock())
 		case do&engine.Read != 0 && c.is&readable != 0:
 			w.read(c)
 		default:
@@ -414,12 +414,4 @@ func (w *worker) awaitRoom(c *conn) {
 	if err := w.Change(c.fd(), c.timer.Key, interest|loop.Writable); err != nil {
 		c.core.Failed(err, w.ReadClock())
 	}
-}
-
-func (w *worker) shut(c *conn) {
-	if errno := loop.EndWrites(c.fd()); errno != 0 {
-		c.core.Failed(os.NewSyscallError("shutdown", errno), w.ReadClock())
-		return
-	}
-	c.core.ShutDone(w.ReadClock())
 }

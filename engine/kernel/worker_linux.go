@@ -122,12 +122,7 @@ func (w *worker) Adopt(v engine.Visitor) {
 	if err := w.Add(v.FD, int32(v.FD), interest); err != nil {
 		c.core.Failed(err, now)
 	}
-	switch {
-	case w.host.Cutting():
-		c.core.Cut(engine.Cut)
-	case w.host.Stopping():
-		c.core.Drain(now)
-	}
+	w.host.CatchUp(&c.core, now)
 	w.drive(c)
 }
 

@@ -108,7 +108,7 @@ func (w *worker) drive(c *conn, few bool) {
 				w.send(c)
 			}
 		case do&engine.Shut != 0:
-			w.shut(c)
+			c.core.ShutSocket(int(c.fd), w.clock())
 		default:
 			w.receive(c, do&engine.Read != 0)
 			w.arm(c)
@@ -188,14 +188,6 @@ func (w *worker) arm(c *conn) {
 	if at := c.core.Deadline(); !at.IsZero() {
 		w.StartBy(&c.timer, at)
 	}
-}
-
-func (w *worker) shut(c *conn) {
-	if errno := loop.EndWrites(int(c.fd)); errno != 0 {
-		c.core.Failed(os.NewSyscallError("shutdown", errno), w.clock())
-		return
-	}
-	c.core.ShutDone(w.clock())
 }
 
 // end closes the socket of a connection that is over, once the kernel has nothing of it

@@ -215,12 +215,7 @@ func (w *worker) Adopt(v engine.Visitor) {
 	now := w.ReadClock() // the connection may be younger than this turn
 	c.core.Start(w.shared, v.Peer, v.ID, now)
 	w.conns.Set(c.fd, c)
-	switch {
-	case w.host.Cutting():
-		c.core.Cut(engine.Cut)
-	case w.host.Stopping():
-		c.core.Drain(now)
-	}
+	w.host.CatchUp(&c.core, now)
 	w.drive(c, true)
 }
 
