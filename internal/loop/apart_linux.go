@@ -47,25 +47,7 @@ func (l *Loop) RunApart(h Handler) {
 	due := h.Due // made once, because it is allocated
 	for !l.stopped {
 		l.waitApart()
-		l.tick()
-		posted := false
-		for i := range l.events[:l.found] {
-			if e := &l.events[i]; e.Fd != bellKey {
-				h.Ready(e.Fd, Events(e.Events))
-			} else {
-				posted = true
-			}
-		}
-		if len(l.again) > 0 {
-			for _, key := range l.takeAgain() {
-				h.Ready(key, 0)
-			}
-		}
-		h.Told()
-		l.timers.Advance(l.now.Sub(l.base), due)
-		if posted {
-			l.callPosted()
-		}
+		l.tell(h, due)
 	}
 }
 

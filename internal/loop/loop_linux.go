@@ -78,14 +78,14 @@ func (l *Loop) Run(h Handler) {
 	}
 	due := h.Due // both are made once, because they are allocated
 	for !l.stopped {
-		l.turn(h, look, due)
+		l.wait(look)
+		l.tell(h, due)
 	}
 }
 
-// turn waits once and tells what has come. Descriptors come first and posted calls
-// last, so that while they are told of, nothing else closes or opens any.
-func (l *Loop) turn(h Handler, look func(uintptr) bool, due func(*Timer)) {
-	l.wait(look)
+// tell tells what has come. Descriptors come first and posted calls last, so that while
+// they are told of, nothing else closes or opens any.
+func (l *Loop) tell(h Handler, due func(*Timer)) {
 	l.tick()
 	posted := false
 	for i := range l.events[:l.found] {
