@@ -43,16 +43,9 @@ func (s *stage) redis(set *settings, out io.Writer) error {
 	}
 	list := stores([]string{"epoll", "uring", "goroutine"})
 	for _, l := range []storeLoad{{"get", 1}, {"set", 1}, {"get", 16}, {"set", 16}} {
-		fmt.Fprintf(out, "\n%s\n\n%s", l, storeHead)
-		for _, c := range list[1:] {
-			r, err := s.compareStores(set, l, list[0], c)
-			if err != nil {
-				return err
-			}
-			if c.name == list[1].name {
-				fmt.Fprint(out, r.reference())
-			}
-			fmt.Fprint(out, r.row())
+		compare := func(c contestant) (*result, error) { return s.compareStores(set, l, list[0], c) }
+		if err := section(out, l, storeHead, list[1:], compare); err != nil {
+			return err
 		}
 	}
 	_, err := fmt.Fprintf(out, "\n%s", storeNotes)
@@ -69,32 +62,13 @@ within some µs, and is often what limits the rate.
 
 // compareStores is compare, with redis-benchmark as the client.
 func (s *stage) compareStores(set *settings, l storeLoad, reference, c contestant) (*result, error) {
-	r := &result{names: [2]string{reference.name, c.name}}
-	var servers [2]*server
-	for i, c := range []contestant{reference, c} {
-		v, err := s.serve(c)
-		if err != nil {
-			return nil, err
-		}
-		defer v.stop()
-		servers[i] = v
+	servers, stop, err := s.servePair(reference, c)
+	if err != nil {
+		return nil, err
 	}
-	requests := 20_000 * l.pipeline / 4
-	for round := -1; round < set.rounds; round++ {
-		for i, v := range servers {
-			t, err := s.benchmarkStore(v, l, max(requests, 10_000))
-			if err != nil {
-				return nil, fmt.Errorf("%s: %w", v.name, err)
-			}
-			if round >= 0 {
-				r.turns[i] = append(r.turns[i], t)
-			}
-		}
-	}
-	for i, v := range servers {
-		r.resident[i], _ = v.resident()
-	}
-	return r, nil
+	defer stop()
+	requests := max(20_000*l.pipeline/4, 10_000)
+	return takeTurns(set.rounds, servers, func(i int) (turn, error) { return s.benchmarkStore(servers[i], l, requests) })
 }
 
 func (s *stage) benchmarkStore(v *server, l storeLoad, requests int) (t turn, err error) {

@@ -33,44 +33,71 @@ func (s *stage) table(set *settings, out io.Writer) error {
 		return err
 	}
 	for _, l := range set.loads() {
-		fmt.Fprintf(out, "\n%s\n\n%s", l, tableHead)
-		for _, c := range list[1:] {
-			r, err := s.compare(set, l, list[0], c)
-			if err != nil {
-				return fmt.Errorf("%s: %w", l, err)
-			}
-			if c.name == list[1].name {
-				fmt.Fprint(out, r.reference())
-			}
-			fmt.Fprint(out, r.row())
+		compare := func(c contestant) (*result, error) { return s.compare(set, l, list[0], c) }
+		if err := section(out, l, tableHead, list[1:], compare); err != nil {
+			return err
 		}
 	}
 	fmt.Fprintf(out, "\n%s", tableNotes)
 	return nil
 }
 
+// section prints a table of its own: the reference and each contestant.
+func section(out io.Writer, title fmt.Stringer, head string, list []contestant, compare func(contestant) (*result, error)) error {
+	fmt.Fprintf(out, "\n%s\n\n%s", title, head)
+	for i, c := range list {
+		r, err := compare(c)
+		if err != nil {
+			return fmt.Errorf("%s: %w", title, err)
+		}
+		if i == 0 {
+			fmt.Fprint(out, r.reference())
+		}
+		fmt.Fprint(out, r.row())
+	}
+	return nil
+}
+
 // compare lets a contestant and the reference take turns.
 func (s *stage) compare(set *settings, l load, reference, c contestant) (*result, error) {
-	r := &result{names: [2]string{reference.name, c.name}}
+	servers, stop, err := s.servePair(reference, c)
+	if err != nil {
+		return nil, err
+	}
+	defer stop()
 	var clients [2]*client
-	var servers [2]*server
-	for i, c := range []contestant{reference, c} {
-		v, err := s.serve(c)
-		if err != nil {
-			return nil, err
-		}
-		defer v.stop()
-		servers[i] = v
+	for i, v := range servers {
 		if clients[i], err = s.dial(v, l, set.turn); err != nil {
 			return nil, err
 		}
 		defer clients[i].stop()
 	}
-	for round := -1; round < set.rounds; round++ {
-		for i, c := range clients {
-			t, err := c.talk()
+	return takeTurns(set.rounds, servers, func(i int) (turn, error) { return clients[i].talk() })
+}
+
+// servePair starts the reference (0) and a contestant (1).
+func (s *stage) servePair(reference, c contestant) (servers [2]*server, stop func(), err error) {
+	if servers[0], err = s.serve(reference); err != nil {
+		return servers, nil, err
+	}
+	if servers[1], err = s.serve(c); err != nil {
+		servers[0].stop()
+		return servers, nil, err
+	}
+	return servers, func() {
+		servers[1].stop()
+		servers[0].stop()
+	}, nil
+}
+
+// takeTurns has the reference (0) and a contestant (1) talk in turns.
+func takeTurns(rounds int, servers [2]*server, talk func(i int) (turn, error)) (*result, error) {
+	r := &result{names: [2]string{servers[0].name, servers[1].name}}
+	for round := -1; round < rounds; round++ {
+		for i, v := range servers {
+			t, err := talk(i)
 			if err != nil {
-				return nil, fmt.Errorf("%s: %w", servers[i].name, err)
+				return nil, fmt.Errorf("%s: %w", v.name, err)
 			}
 			if round >= 0 { // buffers grow and caches warm before
 				r.turns[i] = append(r.turns[i], t)
@@ -78,7 +105,10 @@ func (s *stage) compare(set *settings, l load, reference, c contestant) (*result
 		}
 	}
 	for i, v := range servers {
-		r.resident[i], _ = v.resident()
+		var err error
+		if r.resident[i], err = v.resident(); err != nil {
+			return nil, fmt.Errorf("%s: %w", v.name, err)
+		}
 	}
 	return r, nil
 }
