@@ -10,15 +10,12 @@
  */
 #define _GNU_SOURCE
 #include <errno.h>
-#include <netinet/in.h>
-#include <netinet/tcp.h>
 #include <signal.h>
-#include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
-#include <sys/socket.h>
 #include <unistd.h>
+
+#include "listen.h"
 
 #define MAX_FD (1 << 20)
 #define BUFFER (64 << 10)
@@ -32,11 +29,6 @@ struct conn {
 static struct conn *conns[MAX_FD];
 static char buffer[BUFFER];
 static int ep, edge;
-
-static void die(const char *what) {
-	perror(what);
-	exit(1);
-}
 
 static void interest(int op, int fd, unsigned events) {
 	struct epoll_event ev = {.events = events, .data.fd = fd};
@@ -123,27 +115,13 @@ static void ready(int fd, unsigned events) {
 		done(fd);
 }
 
-static int listen_any(void) {
-	int one = 1, fd = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
-	struct sockaddr_in a = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_ANY)};
-	socklen_t len = sizeof a;
-	setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one); /* connections inherit it */
-	if (fd < 0 || bind(fd, (struct sockaddr *)&a, sizeof a) < 0 || listen(fd, 65535) < 0)
-		die("listen");
-	if (getsockname(fd, (struct sockaddr *)&a, &len) < 0)
-		die("getsockname");
-	printf("port %d\n", ntohs(a.sin_port));
-	fflush(stdout);
-	return fd;
-}
-
 int main(int argc, char **argv) {
 	struct epoll_event evs[1024];
 	edge = argc > 1 && !strcmp(argv[1], "-e");
 	signal(SIGPIPE, SIG_IGN);
 	if ((ep = epoll_create1(EPOLL_CLOEXEC)) < 0)
 		die("epoll_create1");
-	int listener = listen_any();
+	int listener = listen_any(SOCK_STREAM | SOCK_NONBLOCK);
 	interest(EPOLL_CTL_ADD, listener, EPOLLIN);
 	for (;;) {
 		int n = epoll_wait(ep, evs, 1024, -1);

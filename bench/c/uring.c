@@ -11,16 +11,13 @@
 #define _GNU_SOURCE
 #include <errno.h>
 #include <linux/io_uring.h>
-#include <netinet/in.h>
-#include <netinet/tcp.h>
 #include <signal.h>
-#include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
-#include <sys/socket.h>
 #include <sys/syscall.h>
 #include <unistd.h>
+
+#include "listen.h"
 
 #define ENTRIES 4096
 #define BUFFERS 1024 /* a power of two */
@@ -48,11 +45,6 @@ static unsigned queued, ring_index, tail_of_buffers;
 static char *buffers;
 static struct piece pieces[BUFFERS];
 static struct conn conns[MAX_CONNS];
-
-static void die(const char *what) {
-	perror(what);
-	exit(1);
-}
 
 static int enter(unsigned submit, unsigned want, unsigned flags, void *arg, size_t size) {
 	return syscall(__NR_io_uring_enter, ring_index, submit, want, flags | IORING_ENTER_REGISTERED_RING, arg, size);
@@ -213,20 +205,6 @@ static void set_up(void) {
 	ring_index = u.offset;
 }
 
-static int listen_any(void) {
-	int one = 1, fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-	struct sockaddr_in a = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_ANY)};
-	socklen_t len = sizeof a;
-	setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one); /* connections inherit it */
-	if (fd < 0 || bind(fd, (struct sockaddr *)&a, sizeof a) < 0 || listen(fd, 65535) < 0)
-		die("listen");
-	if (getsockname(fd, (struct sockaddr *)&a, &len) < 0)
-		die("getsockname");
-	printf("port %d\n", ntohs(a.sin_port));
-	fflush(stdout);
-	return fd;
-}
-
 /* wait_args is io_uring_getevents_arg as it is since Linux 6.12. */
 struct wait_args {
 	unsigned long sigmask;
@@ -240,7 +218,7 @@ int main(int argc, char **argv) {
 	int more_wait = argc > 1 && !strcmp(argv[1], "-w");
 	signal(SIGPIPE, SIG_IGN);
 	set_up();
-	accept_on(listen_any());
+	accept_on(listen_any(SOCK_STREAM));
 	for (;;) {
 		int n = more_wait ? enter(queued, 32, IORING_ENTER_GETEVENTS | IORING_ENTER_EXT_ARG, &args, sizeof args)
 		                  : enter(queued, 1, IORING_ENTER_GETEVENTS, NULL, 0);
