@@ -108,6 +108,17 @@ func TestCommands(t *testing.T) {
 			{"SET a 1 EX 9223372036854775807", "-ERR invalid expire time in 'set' command"},
 			{"GET a", "$-1"},
 		},
+		"several at once": {
+			{"SET a 1 EX 100", "+OK"},
+			{"MSET a 2 b 3 a 4", "+OK"},
+			{"GET a", "$1\r\n4"},
+			{"GET b", "$1\r\n3"},
+			{"TTL a", ":-1"},
+			{"DBSIZE", ":2"},
+			{"MSET a 5 b", "-ERR wrong number of arguments for 'mset' command"},
+			{"MSET a", "-ERR wrong number of arguments for 'mset' command"},
+			{"GET a", "$1\r\n4"},
+		},
 		"del and exists": {
 			{"SET a 1", "+OK"}, {"SET b 1", "+OK"}, {"EXISTS a b c a", ":3"}, {"DEL a c b a", ":2"}, {"EXISTS a", ":0"}, {"DEL a", ":0"},
 		},
@@ -164,7 +175,7 @@ func TestCommands(t *testing.T) {
 			{"CONFIG GET", "-ERR unknown subcommand or wrong number of arguments for 'GET' of 'config'"},
 		},
 		"command": {
-			{"COMMAND COUNT", ":23"},
+			{"COMMAND COUNT", ":24"},
 			{"COMMAND DOCS", "*0"},
 			{"COMMAND DOCS get", "*0"},
 			{"COMMAND GETKEYS get a", "-ERR unknown subcommand or wrong number of arguments for 'GETKEYS' of 'command'"},
@@ -214,7 +225,7 @@ func (g gatheringService) Open(p yodel.Peer) yodel.Session {
 func TestCommandTable(t *testing.T) {
 	t.Parallel()
 	got := yodeltest.Play(t, newService(roomy), "COMMAND\r\n")
-	if !strings.HasPrefix(got, "*23\r\n*6\r\n$4\r\nping\r\n:-1\r\n*1\r\n+fast\r\n:0\r\n:0\r\n:0\r\n") {
+	if !strings.HasPrefix(got, "*24\r\n*6\r\n$4\r\nping\r\n:-1\r\n*1\r\n+fast\r\n:0\r\n:0\r\n:0\r\n") {
 		t.Errorf("COMMAND begins with %q", got[:60])
 	}
 	if !strings.Contains(got, "*6\r\n$3\r\nset\r\n:-3\r\n*2\r\n+write\r\n+denyoom\r\n:1\r\n:1\r\n:1\r\n") {

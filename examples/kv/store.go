@@ -114,6 +114,35 @@ func (st *store) give(key, value []byte) *entry {
 	return st.put(st.find(key), key, value)
 }
 
+// setAll gives each key of pairs, in which its value follows it, a copy of that, or the value
+// itself if it is given and long; none of them expires. false means that there is no room
+// for all, counted as if no key were there twice, and that nothing has changed.
+func (st *store) setAll(pairs [][]byte, given bool) bool {
+	values := make([][]byte, len(pairs)/2)
+	keys, more := 0, int64(0)
+	for i := range values {
+		key, value := pairs[2*i], pairs[2*i+1]
+		if !given || cap(value) <= sharedOver {
+			value = append([]byte(nil), value...)
+		}
+		values[i] = value
+		if e := st.find(key); e != nil {
+			more += int64(max(cap(value)-cap(e.value), 0))
+		} else {
+			keys++
+			more += (&entry{key: string(key), value: value}).cost()
+		}
+	}
+	if !st.makeRoom(keys, more) {
+		return false
+	}
+	for i, value := range values {
+		key := pairs[2*i]
+		st.expireAt(st.put(st.find(key), key, value), 0)
+	}
+	return true
+}
+
 // put makes memory the value of key, whose entry is e, nil if there is none.
 func (st *store) put(e *entry, key, memory []byte) *entry {
 	if e == nil {

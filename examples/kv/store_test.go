@@ -50,6 +50,36 @@ func TestMaxBytes(t *testing.T) {
 	}...)
 }
 
+// MSET sets all or nothing.
+func TestMaxForSeveral(t *testing.T) {
+	t.Parallel()
+	big := strings.Repeat("x", 512)
+	converse(t, limits{maxKeys: 3, maxValue: 1000, maxBytes: 3*entryCost + 600}, []exchange{
+		{"MSET a 1 b 2 c 3 d 4", oom},
+		{"DBSIZE", ":0"},
+		{"MSET a 1 b 2 c 3", "+OK"},
+		{"MSET c 4 d 5", oom},
+		{"GET c", "$1\r\n3"},
+		{"MSET a " + big + " b " + big, oom},
+		{"GET a", "$1\r\n1"},
+		{"MSET a " + big + " b 3", "+OK"},
+		{"MSET a 1 b " + big, oom}, // what a shorter value leaves is not counted on
+		{"MSET a 1 b 4", "+OK"},
+		{"MSET b " + big + " c 5", "+OK"},
+		{"MSET a 6 a 7", "+OK"},
+		{"GET a", "$1\r\n7"},
+	}...)
+}
+
+// Values that are long are not copied, and are sent as they were while they are set anew.
+func TestSeveralLongValues(t *testing.T) {
+	t.Parallel()
+	talk := newTalk(t, newService(limits{maxKeys: 10, maxValue: 1 << 20, maxBytes: 10 << 20}))
+	long := strings.Repeat("x", 100_000)
+	talk.Send(resp("MSET", "a", long, "b", "short") + resp("GET", "a") + resp("MSET", "a", "y", "b", long) + resp("GET", "a") + resp("GET", "b"))
+	talk.Want("both", "+OK\r\n$100000\r\n"+long+"\r\n+OK\r\n$1\r\ny\r\n$100000\r\n"+long+"\r\n")
+}
+
 func TestMaxValue(t *testing.T) {
 	t.Parallel()
 	l := limits{maxKeys: 10, maxValue: 100, maxBytes: 1 << 20}

@@ -35,6 +35,7 @@ var (
 	noKey   = keys{}
 	oneKey  = keys{1, 1, 1}
 	allKeys = keys{1, -1, 1}
+	pairs   = keys{1, -1, 2}
 )
 
 // verbTable has all commands, in the order in which COMMAND shows them.
@@ -46,6 +47,7 @@ func verbTable() []verb {
 		{"quit", -1, "fast", noKey, (*session).quit},
 		{"get", 2, "readonly fast", oneKey, (*session).get},
 		{"set", -3, "write denyoom", oneKey, (*session).set},
+		{"mset", -3, "write denyoom", pairs, (*session).setPairs},
 		{"del", -2, "write", allKeys, (*session).del},
 		{"exists", -2, "readonly fast", allKeys, (*session).exists},
 		{"incr", 2, "write denyoom fast", oneKey, (*session).incr},
@@ -173,6 +175,19 @@ func (s *session) set(args [][]byte, out *yodel.Out) error {
 		s.store.expireAt(e, 0)
 	}
 	ok(out)
+	return nil
+}
+
+// setPairs sets all keys, or none if there is no room for all.
+func (s *session) setPairs(args [][]byte, out *yodel.Out) error {
+	switch {
+	case len(args)%2 != 0:
+		fail(out, "ERR wrong number of arguments for 'mset' command")
+	case !s.store.setAll(args, s.parser.given):
+		fail(out, errNoRoom)
+	default:
+		ok(out)
+	}
 	return nil
 }
 
