@@ -7,8 +7,8 @@
  * It connects to a server, says "ready", and for each line on its standard input talks
  * for MS milliseconds and prints a line of JSON: how many messages came back, their
  * round-trip times, how much of the processor's time process PID and the client took,
- * by their CPU clocks, and how long the two had to wait for a processor because others
- * were at work. So a caller can let several servers take turns, and what else the
+ * by their CPU clocks, and how long those of their threads that do the work had to wait for a
+ * processor because others were at work. So a caller can let several servers take turns, and what else the
  * machine does meets all of them alike. Exit status 1: an answer was wrong, or the
  * server went away.
  */
@@ -29,6 +29,7 @@
 
 #define PERIOD 251 /* of the pattern: fits no buffer's size */
 #define CHUNK (256 << 10)
+#define MAX_TASKS 256
 #define SUB 32 /* steps of the histogram between two powers of two */
 
 struct conn {
@@ -66,24 +67,51 @@ static int64_t now_ns(clockid_t clock) {
 
 static int64_t now(void) { return now_ns(CLOCK_MONOTONIC); }
 
-/* waited returns how long the threads of a process were ready to run and did not:
- * proc_pid_schedstat(5). */
-static int64_t waited(int pid) {
+/* A task is a thread: how long it ran, and how long it was ready to run and did not. */
+struct task {
+	int id;
+	long long ran, waited;
+};
+
+/* tasks reads the threads of a process into list and returns how many: proc_pid_schedstat(5). */
+static int tasks(int pid, struct task *list) {
 	char name[300];
-	long long ran, wait, sum = 0;
+	int n = 0;
 	snprintf(name, sizeof name, "/proc/%d/task", pid);
 	DIR *d = opendir(name);
 	if (!d)
 		die("client: opendir");
-	for (struct dirent *e; (e = readdir(d));) {
+	for (struct dirent *e; n < MAX_TASKS && (e = readdir(d));) {
+		struct task *t = &list[n];
 		snprintf(name, sizeof name, "/proc/%d/task/%s/schedstat", pid, e->d_name);
 		FILE *f = fopen(name, "r");
-		if (f && fscanf(f, "%lld %lld", &ran, &wait) == 2)
-			sum += wait;
+		t->id = atoi(e->d_name);
+		n += f && fscanf(f, "%lld %lld", &t->ran, &t->waited) == 2;
 		if (f)
 			fclose(f);
 	}
 	closedir(d);
+	return n;
+}
+
+/* waited returns how long the threads of a process have waited since before, but for those
+ * that did less than a tenth of what it did: one that only looks in now and then, as the Go
+ * runtime's monitor does, waits for the others. */
+static long long waited(int pid, const struct task *before, int n) {
+	struct task now[MAX_TASKS];
+	int m = tasks(pid, now);
+	long long ran = 0, sum = 0;
+	for (int i = 0; i < m; i++) {
+		for (int j = 0; j < n; j++) {
+			if (before[j].id == now[i].id) {
+				now[i].ran -= before[j].ran;
+				now[i].waited -= before[j].waited;
+			}
+		}
+		ran += now[i].ran;
+	}
+	for (int i = 0; i < m; i++)
+		sum += now[i].ran >= ran / 10 ? now[i].waited : 0;
 	return sum;
 }
 
@@ -193,7 +221,9 @@ static void begin_all(void) {
 
 /* talk talks until nothing is in flight any more, and reports. */
 static void talk(int ms) {
-	int64_t w = waited(pid) + waited(getpid()), c0 = now_ns(server_cpu), own = now_ns(CLOCK_PROCESS_CPUTIME_ID), t0 = now(), t1;
+	struct task before[MAX_TASKS], own_before[MAX_TASKS];
+	int n = tasks(pid, before), own_n = tasks(getpid(), own_before);
+	int64_t w, c0 = now_ns(server_cpu), own = now_ns(CLOCK_PROCESS_CPUTIME_ID), t0 = now(), t1;
 	memset(histogram, 0, sizeof histogram);
 	messages = stopping = 0;
 	begin_all();
@@ -205,7 +235,7 @@ static void talk(int ms) {
 	t1 = now() - t0;
 	own = now_ns(CLOCK_PROCESS_CPUTIME_ID) - own;
 	c0 = now_ns(server_cpu) - c0;
-	w = waited(pid) + waited(getpid()) - w;
+	w = waited(pid, before, n) + waited(getpid(), own_before, own_n);
 	printf("{\"messages\":%llu,\"wall_ns\":%lld,\"cpu_ns\":%lld,\"client_ns\":%lld,\"waited_ns\":%lld,\"p50_us\":%.2f,\"p99_us\":%.2f,\"p999_us\":%.2f}\n",
 	       (unsigned long long)messages, (long long)t1, (long long)c0, (long long)own, (long long)w, quantile(.5), quantile(.99), quantile(.999));
 	fflush(stdout);
