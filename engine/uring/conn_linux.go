@@ -24,6 +24,7 @@ const (
 	bulky                        // nothing; so much came at a time that the loop itself reads it
 	ample                        // nothing; the last read has found readSize or more
 	heard                        // nothing; something has come since the last sweep
+	listed                       // nothing; a sweep will look at it
 )
 
 // asked are the requests that the kernel has, which must be over before the socket is

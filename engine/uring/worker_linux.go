@@ -37,7 +37,7 @@ type worker struct {
 	queues map[int32]*engine.Queue
 	buf    []byte
 	batch  []*conn // to be driven
-	heard  []int32 // from whom something has come since the last sweep
+	listed []int32 // from whom something has come
 	sweep  loop.Timer
 }
 
@@ -104,18 +104,20 @@ func (w *worker) Readable(key int32) {
 	c.core.Own()
 }
 
-// sweepTime is how long input may be left lying.
-const sweepTime = 500 * time.Millisecond
+// sweepTime is how long input may be left lying, and at most twice that.
+const sweepTime = 250 * time.Millisecond
 
-// note has the next sweep look at c.
+// note has a sweep look at c when nothing has come from it for a while.
 //
 // A request that goes on receiving waits for an event when TCP says that there is no more
 // for now. At the mark of urgent data (tcp(7)) it says so whatever is behind it, of which
-// there is no event any more: so the loop looks itself, now and then, at those that were
-// heard of.
+// there is no event any more: so the loop looks itself, once, at those that have gone quiet.
 func (w *worker) note(c *conn) {
 	c.is |= heard
-	w.heard = append(w.heard, c.fd)
+	if c.is&listed == 0 {
+		c.is |= listed
+		w.listed = append(w.listed, c.fd)
+	}
 	if !w.sweep.Set() {
 		w.Start(&w.sweep, w.Now().Add(sweepTime))
 	}
@@ -123,18 +125,29 @@ func (w *worker) note(c *conn) {
 
 // lookAgain asks anew for those that have input which nobody has told of.
 func (w *worker) lookAgain() {
-	for _, fd := range w.heard {
+	left := w.listed[:0]
+	for _, fd := range w.listed {
 		c := w.conns.Get(fd)
-		if c == nil {
-			continue
-		}
-		c.is &^= heard
-		if c.is&(receiving|stopping|bulky) == receiving && loop.HasInput(int(fd)) {
-			c.is |= stopping
-			w.StopReceiving(fd) // drive asks again when that is done
+		switch {
+		case c == nil:
+		case c.is&heard != 0:
+			c.is &^= heard
+			left = append(left, fd)
+		default:
+			c.is &^= listed
+			w.lookAt(c)
 		}
 	}
-	w.heard = w.heard[:0]
+	if w.listed = left; len(left) > 0 {
+		w.Start(&w.sweep, w.Now().Add(sweepTime))
+	}
+}
+
+func (w *worker) lookAt(c *conn) {
+	if c.is&(receiving|stopping|bulky) == receiving && loop.HasInput(int(c.fd)) {
+		c.is |= stopping
+		w.StopReceiving(c.fd) // drive asks again when that is done
+	}
 }
 
 // Sent implements loop.RingHandler.
