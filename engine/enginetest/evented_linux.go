@@ -39,6 +39,7 @@ func RunEvented(t *testing.T, mk MakeEvented) {
 		"what it can't serve":                    tryUnfit,
 		"loops":                                  tryLoops,
 		"many clients":                           tryMany,
+		"those who send much, and then little":   tryMuchAndLittle,
 		"a listener of package sock":             trySockListener,
 		"urgent data":                            tryUrgent,
 		"descriptors over a Unix socket":         tryDescriptorsOverUnix,
@@ -141,6 +142,30 @@ func tryLoops(mk MakeEvented, t *testing.T) {
 		<-time.After(time.Millisecond)
 	}
 	t.Errorf("the loops have %+v", s.LoopStats())
+}
+
+// tryMuchAndLittle: how an engine reads may depend on how much has come before, and much may
+// be sent from where it was read to. Nobody notices.
+func tryMuchAndLittle(mk MakeEvented, t *testing.T) {
+	t.Parallel()
+	s := mk.serve(t, onTCP(t).Listener, nil, 1)
+	sizes := append(slices.Repeat([]int{9}, 20), 700_000, 100, 70_000) // the 20 are enough to forget what came before
+	var all sync.WaitGroup
+	for i := range 12 {
+		nc := s.dial()
+		all.Go(func() {
+			for j, size := range slices.Concat(sizes, sizes) {
+				want := bytes.Repeat([]byte{byte(i), byte(j), 7}, size/3)
+				go nc.Write(want)
+				got := make([]byte, len(want))
+				if _, err := io.ReadFull(nc, got); err != nil || !bytes.Equal(got, want) {
+					t.Errorf("client %d, message %d of %d bytes: %v", i, j, len(want), err)
+					return
+				}
+			}
+		})
+	}
+	all.Wait()
 }
 
 // tryMany: from many clients at once, on several loops, every byte comes back.

@@ -5,8 +5,10 @@
 // no memory for a connection at rest.
 //
 // Each connection has one request to receive that goes on until it is stopped
-// (multishot), into a few buffers which all connections share; output is sent by requests
-// that are submitted together. Where only a few have something to say, they are sent to
+// (multishot), into a few buffers which all connections share. One that sends much at a time
+// is read from by a system call instead, when the kernel tells that there is something: those
+// buffers would not do for many of these, and who found none would have to ask again. Output
+// is sent by requests that are submitted together. Where only a few have something to say, they are sent to
 // by a system call each, so that nobody waits for a batch that does not come. Under load
 // a loop waits up to 50 µs for as many completions as the last turn had, at most 32.
 //
