@@ -51,7 +51,7 @@ bench: ## measure echo beside C and other libraries, and kv beside redis-server,
 	@cd bench && $(GO) build -o ../bin/bench . && ../bin/bench $(ARGS)
 
 bench-idle: ## open N (18000) idle connections on ENGINE (epoll), say what each costs, have every one echo
-	@cd bench && $(GO) build -o ../bin/bench . && ../bin/bench -idle $(or $(N),18000) -engine $(or $(ENGINE),epoll)
+	@cd bench && $(GO) build -o ../bin/bench . && ../bin/bench -idle $(or $(N),18000) -engine $(or $(ENGINE),epoll) $(ARGS)
 
 gobench: ## run the Go benchmarks of PKG (./...) COUNT (6) times and keep the figures in OUT (bench.txt)
 	$(GO) test -run='^$$' -bench=. -benchmem -count=$(or $(COUNT),6) $(or $(PKG),./...) | tee $(or $(OUT),bench.txt)
