@@ -53,11 +53,13 @@ func (s *stage) idle(set *settings, out, say io.Writer) error {
 		return err
 	}
 	fmt.Fprintf(out, "%s: %d connections over %d server processes; %v\n", r.server.name, set.idle, len(shares), limits())
-	if err := r.openAll(shares); err != nil {
+	if err = r.openAll(shares); err != nil {
 		err = fmt.Errorf("stopped at %d of %d connections: %w", r.open, r.want, err)
-		return errors.Join(err, r.report(), r.echoAll()) // what is open counts
 	}
-	return errors.Join(r.report(), r.echoAll())
+	if r.open > 0 { // what is open counts
+		err = errors.Join(err, r.report(), r.echoAll())
+	}
+	return err
 }
 
 // shareOut spreads n connections over as many servers as there must be.
@@ -115,9 +117,6 @@ func (r *idleRun) openShare(n int) error {
 
 // report says what those that are open cost.
 func (r *idleRun) report() error {
-	if r.open == 0 {
-		return nil
-	}
 	took := time.Since(r.from).Round(time.Millisecond)
 	after, err := readKernelUse()
 	if err != nil {
