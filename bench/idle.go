@@ -41,6 +41,11 @@ func (s *stage) idle(set *settings, out, say io.Writer) error {
 	if err != nil {
 		return err
 	}
+	for _, source := range []string{"./servers/yodel", "c/client.c"} {
+		if _, err := s.build(source); err != nil { // first, because it takes time
+			return err
+		}
+	}
 	var stop context.CancelFunc
 	s.ctx, stop = context.WithTimeout(s.ctx, 2*set.idleTime) // whoever hangs is killed
 	defer stop()
