@@ -16,6 +16,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"yodel"
 	"yodel/engine"
 	"yodel/service/small"
 	"yodel/sock"
@@ -40,6 +41,7 @@ func RunEvented(t *testing.T, mk MakeEvented) {
 		"loops":                                  tryLoops,
 		"many clients":                           tryMany,
 		"those who send much, and then little":   tryMuchAndLittle,
+		"input while output is pending":          tryInputBehindOutput,
 		"a listener of package sock":             trySockListener,
 		"urgent data":                            tryUrgent,
 		"descriptors over a Unix socket":         tryDescriptorsOverUnix,
@@ -267,6 +269,30 @@ func tryDescriptorsOverUnix(mk MakeEvented, t *testing.T) {
 		if _, err := io.ReadFull(nc, got); err != nil || string(got) != "firstsecondthird" {
 			t.Fatalf("got %q, %v", got, err)
 		}
+	}
+}
+
+// tryInputBehindOutput: what a peer that does not read goes on to send is taken until the output
+// has reached its mark, and then no more; and all comes back when it reads.
+func tryInputBehindOutput(mk MakeEvented, t *testing.T) {
+	t.Parallel()
+	s := mk.serve(t, onTCP(t).Listener, nil, 1)
+	nc := s.dial()
+	chunk, sent := make([]byte, 16<<10), int64(0)
+	full := false
+	for !full {
+		if _, err := nc.Write(chunk); err != nil {
+			t.Fatal(err)
+		}
+		sent += int64(len(chunk))
+		until(t, "a chunk is taken, or the output is at its mark", func() bool {
+			stats := s.Stats()
+			full = stats.BytesIn-stats.BytesOut >= yodel.DefaultMark
+			return full || stats.BytesIn == sent
+		})
+	}
+	if n, err := io.CopyN(io.Discard, nc, sent); err != nil {
+		t.Errorf("%d of %d bytes came back: %v", n, sent, err)
 	}
 }
 

@@ -95,7 +95,7 @@ func (w *worker) Received(key int32, p []byte, errno syscall.Errno, on bool) {
 func (w *worker) Readable(key int32) {
 	c := w.conns.Get(key)
 	c.is &^= awaiting
-	if c.core.Next() == engine.Read {
+	if c.core.Next()&engine.Read != 0 {
 		w.read(c)
 	}
 	if c.is&batched == 0 {
