@@ -25,7 +25,7 @@ const (
 	atKey  = -48  // a flowKey in the packet's direction
 	atRev  = -96  // a flowKey in the other direction
 	atBuf  = -136 // headers, 40 bytes
-	atVal  = -176 // a flowValue, 32 bytes, and 8 to spare
+	atVal  = -176 // a flowValue, 40 bytes
 	atPart = -224 // a flowKey with a fragment's number instead of ports
 	atPort = -248 // a portKey
 
@@ -51,7 +51,7 @@ const (
 const (
 	keySrc, keyDst, keyPorts, keyProto, keyFamily, keyScope = 0, 16, 32, 36, 37, 40
 	valCookie, valStart, valNext, valBound, valKnown        = 0, 8, 12, 16, 20
-	valAfter                                                = 24
+	valAfter, valHash                                       = 24, 32
 )
 
 // ETH_P_IP and ETH_P_IPV6 as they stand in a packet, read by a little-endian or a
@@ -68,6 +68,7 @@ const (
 	skbProtocol = 16
 	skbVLAN     = 20 // vlan_present
 	skbIndex    = 40
+	skbHash     = 68
 	skbSock     = 168
 
 	toHost, toAll, toSome, toAnother, outgoing = 0, 1, 2, 3, 4

@@ -165,6 +165,15 @@ func (c *code) filterUDP(t *tables) {
 	c.lookup(t.flows, atKey)
 	c.add(
 		asm.JEq.Imm(asm.R0, 0, "udp_arriving"),
+		asm.LoadMem(asm.R1, asm.R0, valKnown, asm.Word),
+		asm.JEq.Imm(asm.R1, 0, "udp_arriving"), // what leaves has waited since before the owner had the port
+		asm.LoadMem(asm.R1, asm.R0, valHash, asm.Word),
+		asm.JEq.Imm(asm.R1, 0, "unconnected"),
+		asm.LoadMem(asm.R2, asm.R6, skbHash, asm.Word),
+		asm.JEq.Reg(asm.R1, asm.R2, "pass"), asm.Ja.Label("none"),
+	)
+	c.label("unconnected")
+	c.add(
 		asm.LoadMem(asm.R9, asm.R0, valAfter, asm.DWord),
 		asm.JEq.Imm(asm.R9, 0, "pass"),
 		asm.FnKtimeGetNs.Call(),

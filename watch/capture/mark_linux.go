@@ -64,11 +64,12 @@ func (t *tables) mark(uid uint32) asm.Instructions {
 func (c *code) transport(t *tables) {
 	c.get(asm.R1, atFragment, asm.Word)
 	c.add(asm.JEq.Imm(asm.R1, laterFragment, "done")) // has no ports; the first one has told
-	c.zero(atVal, 32)
+	c.zero(atVal, 40)
 	c.get(asm.R1, atKey+keyProto, asm.Byte)
 	c.add(asm.JEq.Imm(asm.R1, unix.IPPROTO_TCP, "tcp"), asm.JNE.Imm(asm.R1, unix.IPPROTO_UDP, "done"))
 	c.load(atKey+keyPorts, 4, "done")
-	c.add(asm.Mov.Imm(asm.R8, 0))
+	c.add(asm.Mov.Imm(asm.R8, 0), asm.LoadMem(asm.R1, asm.R6, skbHash, asm.Word))
+	c.set(atVal+valHash, asm.R1, asm.Word)
 	c.jump("socket")
 	c.label("tcp")
 	c.load(atBuf, 20, "done")
@@ -185,6 +186,7 @@ func (c *code) destination() {
 	for _, port := range tunnelPorts {
 		c.add(asm.JEq.Imm(asm.R1, port, "foreign"))
 	}
+	c.add(asm.StoreImm(asm.RFP, atVal+valHash, 0, asm.Word)) // what it is then, other sockets may have
 	c.label("connected")
 }
 
@@ -205,7 +207,15 @@ func (c *code) known(t *tables) {
 		asm.JNE.Reg(asm.R1, asm.R9, "unknown"),
 	)
 	c.get(asm.R1, atKey+keyProto, asm.Byte)
-	c.add(asm.JNE.Imm(asm.R1, unix.IPPROTO_TCP, "done"))
+	c.add(asm.JEq.Imm(asm.R1, unix.IPPROTO_TCP, "known_tcp"))
+	c.add(asm.LoadMem(asm.R1, asm.R0, valKnown, asm.Word), asm.JEq.Imm(asm.R1, 0, "unknown"))
+	c.get(asm.R1, atVal+valHash, asm.Word)
+	c.add(
+		asm.LoadMem(asm.R2, asm.R0, valHash, asm.Word),
+		asm.JEq.Imm(asm.R2, 0, "done"),                               // it was not connected: what is shown depends on the time
+		asm.JEq.Reg(asm.R1, asm.R2, "done"), asm.Ja.Label("unknown"), // connected anew
+	)
+	c.label("known_tcp")
 	c.advance()
 	c.jump("done")
 	c.label("unknown")
@@ -261,8 +271,11 @@ func (c *code) advance() {
 
 // contested says from when on the owner's datagrams of a new flow may be shown. Where
 // packets queue between this program and the wire, those of the flow's last owner may
-// still be waiting there.
+// still be waiting there. From them the packets of a connected socket differ by the
+// number that connect() has chosen for it by chance (sk_txhash).
 func (c *code) contested(t *tables) {
+	c.get(asm.R1, atVal+valHash, asm.Word)
+	c.add(asm.JNE.Imm(asm.R1, 0, "write"))
 	c.queued(t, "write")
 	c.lookup(t.others, atKey)
 	c.add(
