@@ -3,6 +3,7 @@ package capture
 import (
 	"bytes"
 	"errors"
+	"flag"
 	"fmt"
 	"net"
 	"net/netip"
@@ -67,7 +68,7 @@ func TestTwoUsersTakeTurns(t *testing.T) {
 					if end == "udp" {
 						e.Do = "udp"
 					}
-					e.Local = p.ports(20000+100*i, turns)
+					e.Local = p.ports(20000+100*i, 7**times)
 					all = append(all, e)
 				}
 			}
@@ -86,8 +87,9 @@ func TestTwoUsersTakeTurns(t *testing.T) {
 	}
 }
 
-// turns is how often each port is passed on, in each way: 12 ways, three turns each.
-const turns = 28
+// times is for long runs of the tests of two users. Each as it is gives each of 7 ports from
+// hand to hand three times, in 12 ways, twice: 504 conversations.
+var times = flag.Int("capture.times", 1, "how many times as many ports two users take turns with; at most 14")
 
 func canaryOf(own bool) string {
 	if own {
@@ -153,7 +155,7 @@ func TestDatagramsForTheNextOne(t *testing.T) {
 	a, b := netns.Two(t)
 	own, other := startUser(t, a, firstUser), startUser(t, a, secondUser)
 	k := openOn(t, a, &Config{UID: firstUser})
-	const rounds = 50
+	rounds := 12 * *times
 	for _, p := range places(a, b) {
 		host := b
 		if p.local.IsLoopback() {
@@ -207,7 +209,7 @@ func TestTwoUsersAtOnce(t *testing.T) {
 	serveAll(t, b, ":7")
 	own, other := startUser(t, a, firstUser), startUser(t, a, secondUser)
 	k := openOn(t, a, &Config{UID: firstUser})
-	const rounds = 60
+	rounds := 15 * *times
 	run := func(u *user) error {
 		for _, p := range places(a, b) {
 			for _, end := range []string{"reset", "server", "udp"} {

@@ -196,6 +196,7 @@ type selection struct {
 	ports      []uint16
 	addresses  []netip.Prefix
 	everywhere bool // on all interfaces
+	loopback   int  // that interface, if it is watched; 0: it is not
 }
 
 // raw returns an address as a flowKey has it, and its family.
