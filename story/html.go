@@ -1,14 +1,13 @@
 package story
 
 import (
-	"crypto/sha256"
 	_ "embed" // for the style of the page
-	"encoding/base64"
 	"fmt"
 	"html/template"
 	"io"
 	"time"
 
+	"yodel/internal/escape"
 	"yodel/trace"
 	"yodel/watch"
 )
@@ -20,12 +19,7 @@ var style string
 // other file. Its content security policy allows its own style sheet alone. What the
 // sources say is escaped, as text and as HTML.
 func WritePage(w io.Writer, t *Telling) error {
-	sum := sha256.Sum256([]byte(style))
-	return page.Execute(w, pageData{
-		Style:  template.CSS(style),
-		Policy: "default-src 'none'; style-src 'sha256-" + base64.StdEncoding.EncodeToString(sum[:]) + "'; base-uri 'none'; form-action 'none'",
-		Told:   t,
-	})
+	return page.Execute(w, pageData{template.CSS(style), escape.PagePolicy(style), t})
 }
 
 type pageData struct {

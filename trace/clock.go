@@ -16,6 +16,11 @@ func newClock() clock {
 	return clock{base: now, mono: before + (hostMono()-before)/2}
 }
 
+// Mono returns, in nanoseconds, the clock that [FileHeader].Clock names at a time that
+// [time.Now] of this process has returned, whose own monotonic reading is lost where it is
+// encoded for another process: see [Event].Mono.
+func Mono(t time.Time) int64 { return hostMono() - int64(time.Since(t)) }
+
 // at returns the monotonic clock at t, in nanoseconds.
 func (c *clock) at(t time.Time) int64 { return c.mono + int64(t.Sub(c.base)) }
 

@@ -161,8 +161,9 @@ type Event struct {
 	// TCP is what the kernel knew at the end: of Close. nil: not known.
 	TCP *TCPSum
 
-	// Mono is the monotonic clock at Time, in nanoseconds, of an event that was
-	// read from a file. It is 0 in one that has just happened: Time holds it.
+	// Mono is the monotonic clock at Time, in nanoseconds, of an event that was read from
+	// a file, or that another process has told of (see Mono). It is 0 in one that has just
+	// happened: Time holds it.
 	Mono int64
 }
 

@@ -1,9 +1,7 @@
 package watch
 
 import (
-	"crypto/sha256"
 	_ "embed" // for the style of the page
-	"encoding/base64"
 	"fmt"
 	"html/template"
 	"io"
@@ -163,15 +161,13 @@ type pageData struct {
 }
 
 func (p *Page) write(s *Sum) error {
-	sum := sha256.Sum256([]byte(style))
 	when := ""
 	if !s.First.IsZero() {
 		when = s.First.UTC().Format("2006-01-02 15:04:05 UTC")
 	}
 	return page.Execute(p.W, pageData{
-		Style:  template.CSS(style),
-		Policy: "default-src 'none'; style-src 'sha256-" + base64.StdEncoding.EncodeToString(sum[:]) + "'; base-uri 'none'; form-action 'none'",
-		About:  p.About, Sum: strings.TrimSpace(CaptureSummary(s)), When: when,
+		Style: template.CSS(style), Policy: escape.PagePolicy(style), About: p.About,
+		Sum: strings.TrimSpace(CaptureSummary(s)), When: when,
 		Flows: p.flows, More: p.more, Less: s.Flows - int64(len(p.flows)),
 	})
 }

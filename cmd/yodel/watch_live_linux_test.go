@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"flag"
 	"fmt"
 	"io"
@@ -18,6 +19,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"yodel/watch/pcap"
 	"yodel/yodeltest"
 	"yodel/yodeltest/netns"
 )
@@ -504,30 +506,57 @@ func TestWatchAllUsers(t *testing.T) {
 	}
 }
 
-// What did not fit is counted and shown, and the file says so.
+// What did not fit is counted and shown, and the file says so: of which interface it was, if
+// there is only one.
 func TestWatchShowsDrops(t *testing.T) {
 	t.Parallel()
 	a, _ := netns.Two(t)
 	capinfos := yodeltest.NeedProgram(t, "capinfos")
 	to := echoServer(t, a)
-	file := filepath.Join(t.TempDir(), "file.pcapng")
-	w := watchOn(t, a, nil, "--ring=512", "--write", file, "--summary", strconv.Itoa(int(to.Port())))
-	w.signal(t, syscall.SIGSTOP) // nobody takes packets from the kernel
-	c := dialOn(t, a, to.String())
-	for range 100 {
-		saidAndHeard(t, c, strings.Repeat("much", 4000))
+	for _, only := range []string{"", "lo"} {
+		file := filepath.Join(t.TempDir(), "file.pcapng")
+		w := watchOn(t, a, nil, "--ring=512", "--interface="+only, "--write", file, "--summary", strconv.Itoa(int(to.Port())))
+		w.signal(t, syscall.SIGSTOP) // nobody takes packets from the kernel
+		c := dialOn(t, a, to.String())
+		for range 100 {
+			saidAndHeard(t, c, strings.Repeat("much", 4000))
+		}
+		w.signal(t, syscall.SIGCONT)
+		w.ends(t)
+		m := w.await(t, &w.out, `, (\d+) dropped by the capture\n`)
+		if n, err := strconv.Atoi(m[1]); err != nil || n == 0 {
+			t.Errorf("%q", m)
+		}
+		wantStatus(t, runProgram(t, nil, capinfos, "-M", "-a", file), 0)
+		stats := runYodel(t, "", "watch", "--json", "--read", file)
+		if !strings.Contains(stats.out, `"type":"capture"`) {
+			t.Error(stats.out)
+		}
+		checkDrops(t, file, m[1], only != "")
 	}
-	w.signal(t, syscall.SIGCONT)
-	w.ends(t)
-	m := w.await(t, &w.out, `, (\d+) dropped by the capture\n`)
-	r := runProgram(t, nil, capinfos, "-M", "-a", file)
-	wantStatus(t, r, 0)
-	stats := runYodel(t, "", "watch", "--json", "--read", file)
-	if n, err := strconv.Atoi(m[1]); err != nil || n == 0 {
-		t.Errorf("%q", m)
+}
+
+func checkDrops(t *testing.T, file, want string, known bool) {
+	t.Helper()
+	in, err := os.Open(file)
+	if err != nil {
+		t.Fatal(err)
 	}
-	if !strings.Contains(stats.out, `"type":"capture"`) {
-		t.Error(stats.out)
+	defer in.Close()
+	r, err := pcap.NewReader(in)
+	for err == nil {
+		_, err = r.Next()
+	}
+	if !errors.Is(err, io.EOF) {
+		t.Fatal(err)
+	}
+	s := r.Interfaces()[0].Statistics
+	ok := s.OSDropped == -1 && strings.HasPrefix(s.Comment, want+" of ") && strings.Contains(s.Comment, "on all 2 interfaces")
+	if known {
+		ok = strconv.FormatInt(s.OSDropped, 10) == want && s.Comment == ""
+	}
+	if !ok {
+		t.Errorf("of %s dropped packets the file says %+v", want, s)
 	}
 }
 

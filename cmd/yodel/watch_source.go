@@ -41,7 +41,6 @@ type liveSource struct {
 	batch      []capture.Packet
 	lent       bool
 	interfaces map[int]*pcap.Interface
-	first      *pcap.Interface // the one with the first packet
 	packet     watch.Packet
 	number     int64
 }
@@ -151,11 +150,11 @@ func (l *liveSource) ticked(now time.Time) error {
 
 // end notes what became of the packets, for whoever writes that down.
 func (l *liveSource) end(err error) error {
-	if l.capture != nil && l.first != nil {
-		stats := l.capture.Stats()
-		s := pcap.NoStatistics()
-		s.Received, s.OSDropped = int64(stats.Received+stats.Dropped), int64(stats.Dropped)
-		l.first.Statistics = &s
+	if l.capture != nil {
+		s := becameOf(l.capture)
+		for _, i := range l.interfaces {
+			i.Statistics = &s
+		}
 	}
 	if errors.Is(err, net.ErrClosed) {
 		return io.EOF
@@ -216,8 +215,5 @@ func (l *liveSource) interfaceOf(p *capture.Packet) *pcap.Interface {
 		Name: p.Name, Filter: l.filter,
 	}
 	l.interfaces[p.Interface] = i
-	if l.first == nil {
-		l.first = i
-	}
 	return i
 }

@@ -37,6 +37,7 @@ func (l *liveWatch) writeOnly(ctx context.Context) error {
 		defer time.AfterFunc(l.duration, stop).Stop()
 	}
 	defer context.AfterFunc(ctx, stop)()
+	patient()
 	w := &rawWriting{capture: l.capture, file: file, filter: l.head.String(), known: map[int]*rawInterface{}}
 	err = w.run()
 	fmt.Fprintln(l.err, w)
@@ -104,21 +105,34 @@ func (w *rawWriting) find(p *capture.Packet) error {
 	return err
 }
 
-// finish writes what became of the packets. What was dropped is told of one interface
-// only: nobody knows of which it was.
+// finish writes what became of the packets.
 func (w *rawWriting) finish() error {
-	stats := w.capture.Stats()
+	all := becameOf(w.capture)
 	for _, i := range w.known {
-		s := pcap.NoStatistics()
+		s := all
 		s.Start, s.End, s.Delivered = time.Unix(0, i.first), time.Unix(0, i.last), i.packets
-		if i.number == 0 {
-			s.Received, s.OSDropped = int64(stats.Received+stats.Dropped), int64(stats.Dropped)
-		}
 		if err := w.file.WriteStatistics(i.number, s.End, &s); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// becameOf returns what became of the packets of each interface of a capture. The kernel
+// counts what it drops for all of them together: where there are some, it is not known of
+// which it was, and a comment says how many there were.
+func becameOf(c *capture.Capture) pcap.Statistics {
+	stats, s := c.Stats(), pcap.NoStatistics()
+	switch n := len(c.Info().Interfaces); {
+	case n == 1:
+		s.Received, s.OSDropped = int64(stats.Received+stats.Dropped), int64(stats.Dropped)
+	case stats.Dropped == 0:
+		s.OSDropped = 0
+	default:
+		s.Comment = fmt.Sprintf("%d of %d packets were dropped for want of room, on all %d interfaces together",
+			stats.Dropped, stats.Received+stats.Dropped, n)
+	}
+	return s
 }
 
 // String is the sum.

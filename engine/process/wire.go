@@ -151,6 +151,9 @@ func toWire(e *trace.Event) *event {
 		w.Err = e.Err.Error()
 	}
 	w.Event.Err = nil
+	if !e.Time.IsZero() {
+		w.Mono = trace.Mono(e.Time) // JSON has the wall clock only, which may be set meanwhile
+	}
 	return w
 }
 

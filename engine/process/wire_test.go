@@ -16,9 +16,10 @@ import (
 func TestReportsArrive(t *testing.T) {
 	var pipe bytes.Buffer
 	r := &reporter{to: json.NewEncoder(&pipe), order: &order{Events: true}}
+	at := time.Now()
 	cause := errors.New("broken\nin two")
 	r.sink().Emit(&trace.Event{Op: trace.Accept}) // the parent has said it
-	r.sink().Emit(&trace.Event{Op: trace.Read, Bytes: 7, Time: time.Unix(5, 6).UTC(), Err: cause})
+	r.sink().Emit(&trace.Event{Op: trace.Read, Bytes: 7, Time: at, Err: cause})
 	r.sums(engine.Stats{BytesIn: 7, Ended: map[engine.Reason]int64{engine.Peer: 1}})
 	r.sums(engine.Stats{BytesIn: 7, Ended: map[engine.Reason]int64{engine.Peer: 1}}) // nothing new
 	slog.New(r).Warn("careful", "with", "that")
@@ -37,8 +38,11 @@ func TestReportsArrive(t *testing.T) {
 		t.Fatalf("%d reports, want 3:\n%s", len(got), &pipe)
 	}
 	e := got[0].Event.event()
-	if e.Op != trace.Read || e.Bytes != 7 || !e.Time.Equal(time.Unix(5, 6)) || e.Err.Error() != cause.Error() {
+	if e.Op != trace.Read || e.Bytes != 7 || !e.Time.Equal(at) || e.Err.Error() != cause.Error() {
 		t.Errorf("event %+v", e)
+	}
+	if d := time.Duration(e.Mono - trace.Mono(at)); d.Abs() > time.Second {
+		t.Errorf("its monotonic clock is %v away", d)
 	}
 	if s := got[1].Stats; s.BytesIn != 7 || s.Ended[engine.Peer] != 1 {
 		t.Errorf("sums %+v", s)

@@ -24,20 +24,22 @@ type code struct {
 const (
 	atKey  = -48  // a flowKey in the packet's direction
 	atRev  = -96  // a flowKey in the other direction
-	atBuf  = -136 // headers, 40 bytes
-	atVal  = -176 // a flowValue, 32 bytes, and 8 to spare
-	atPart = -224 // a flowKey with a fragment's number instead of ports
-	atPort = -248 // a portKey
+	atVal  = -136 // a flowValue, 40 bytes
+	atPart = -184 // a flowKey with a fragment's number instead of ports
+	atPort = -208 // a portKey
 
-	atFragment = -252 // uint32: one of the kinds of fragment below
-	atNumber   = -256 // uint32: the fragment's number
-	atLength   = -260 // uint32: length of IP header and payload; 0 where the header does not tell
-	atLink     = -264 // uint32: what linkValue.Flags says
-	atMAC      = -268 // uint32: what linkValue.MAC says
-	atIndex    = -272 // uint32: the interface
-	atTime     = -280 // uint64
-	atTrimmed  = -284 // uint32: how many bytes may be kept
-	atWho      = -296 // two uint32: a thread and its process
+	atFragment = -212 // uint32: one of the kinds of fragment below
+	atNumber   = -216 // uint32: the fragment's number
+	atLength   = -220 // uint32: length of IP header and payload; 0 where the header does not tell
+	atLink     = -224 // uint32: what linkValue.Flags says
+	atMAC      = -228 // uint32: what linkValue.MAC says
+	atIndex    = -232 // uint32: the interface
+	atTime     = -240 // uint64
+	atTrimmed  = -244 // uint32: how many bytes may be kept
+	atWho      = -256 // two uint32: a thread and its process
+
+	atBuf       = -320       // headers, 60 bytes
+	atTransport = atBuf + 40 // of these, that of TCP or UDP
 )
 
 // Kinds of packet, as to fragments.
@@ -51,7 +53,7 @@ const (
 const (
 	keySrc, keyDst, keyPorts, keyProto, keyFamily, keyScope = 0, 16, 32, 36, 37, 40
 	valCookie, valStart, valNext, valBound, valKnown        = 0, 8, 12, 16, 20
-	valAfter                                                = 24
+	valAfter, valHash                                       = 24, 32
 )
 
 // ETH_P_IP and ETH_P_IPV6 as they stand in a packet, read by a little-endian or a
@@ -68,6 +70,9 @@ const (
 	skbProtocol = 16
 	skbVLAN     = 20 // vlan_present
 	skbIndex    = 40
+	skbHash     = 68
+	skbData     = 76
+	skbDataEnd  = 80
 	skbSock     = 168
 
 	toHost, toAll, toSome, toAnother, outgoing = 0, 1, 2, 3, 4
@@ -161,6 +166,86 @@ func (c *code) copy(to, from, n int16) {
 		c.get(asm.R1, from+i, size)
 		c.set(to+i, asm.R1, size)
 	}
+}
+
+// peek is load without a call: it copies n bytes, a multiple of four, which begin after
+// skip bytes of the packet, if what is before them says that the protocol in R1 follows.
+// Filters of sockets can't do that.
+func (c *code) peek(to, skip, n int32, fail string) {
+	c.add(
+		asm.LoadMem(asm.R2, asm.R6, skbData, asm.Word),
+		asm.LoadMem(asm.R3, asm.R6, skbDataEnd, asm.Word),
+		asm.Mov.Reg(asm.R4, asm.R2), asm.Add.Imm(asm.R4, skip+n),
+		asm.JGT.Reg(asm.R4, asm.R3, fail), // also where it lies in pieces
+		asm.LoadMem(asm.R4, asm.R2, int16(skip)-2, asm.Half),
+		asm.JNE.Reg(asm.R4, asm.R1, fail),
+	)
+	for i := int32(0); i < n; i += 4 {
+		c.add(asm.LoadMem(asm.R1, asm.R2, int16(skip+i), asm.Word))
+		c.set(int16(to+i), asm.R1, asm.Word)
+	}
+}
+
+// quick reads what nearly all packets are: whole ones of TCP or UDP, behind IP without
+// options. It does what headers does, and puts the transport header at its place. Both are
+// fetched together; without a call where the packet begins with a header of Ethernet's and
+// the program may look at it. Whatever is not so plain goes to other.
+func (c *code) quick(ethernet bool, other string) {
+	load := c.load
+	if ethernet {
+		load = func(to, n int32, fail string) { c.peek(to, 14, n, fail) }
+	}
+	v6, done := c.fresh("quick6"), c.fresh("quick")
+	c.add(
+		asm.LoadMem(asm.R1, asm.R6, skbProtocol, asm.Word),
+		asm.JEq.Imm(asm.R1, etherIPv6, v6),
+		asm.JNE.Imm(asm.R1, etherIPv4, other),
+	)
+	const at4 = atTransport - 20
+	load(at4, 40, other)
+	c.get(asm.R1, at4, asm.Byte)
+	c.add(asm.JNE.Imm(asm.R1, 0x45, other))
+	c.net(asm.R1, at4+6, asm.Half)
+	c.add(asm.JSet.Imm(asm.R1, 0x3fff, other)) // a fragment
+	c.plain(4, at4+9, at4+2, other)
+	c.copy(atKey+keySrc, at4+12, 4)
+	c.copy(atKey+keyDst, at4+16, 4)
+	c.add(asm.Mov.Imm(asm.R7, 20), asm.Ja.Label(done))
+
+	c.label(v6)
+	load(atBuf, 60, other)
+	c.get(asm.R1, atBuf, asm.Byte)
+	c.add(asm.RSh.Imm(asm.R1, 4), asm.JNE.Imm(asm.R1, 6, other))
+	c.plain(6, atBuf+6, atBuf+4, other)
+	c.add(asm.Add.Imm(asm.R2, 40))
+	c.set(atLength, asm.R2, asm.Word)
+	c.copy(atKey+keySrc, atBuf+8, 32)
+	c.scope()
+	c.add(asm.Mov.Imm(asm.R7, 40))
+	c.label(done)
+	c.copy(atKey+keyPorts, atTransport, 4)
+}
+
+// plain begins the key, if the protocol, which is at a place of the buffer, is TCP or UDP.
+// R2 is the length that the header tells, which is not 0.
+func (c *code) plain(family int64, proto, length int16, other string) {
+	ok := c.fresh("plain")
+	c.net(asm.R2, length, asm.Half)
+	c.get(asm.R1, proto, asm.Byte)
+	c.add(
+		asm.JEq.Imm(asm.R2, 0, other), // RFC 2675, or filled in by the network card
+		asm.JEq.Imm(asm.R1, unix.IPPROTO_TCP, ok), asm.JNE.Imm(asm.R1, unix.IPPROTO_UDP, other),
+	)
+	c.label(ok)
+	c.zero(atKey, 44)
+	c.get(asm.R1, proto, asm.Byte)
+	c.set(atKey+keyProto, asm.R1, asm.Byte)
+	c.set(atLength, asm.R2, asm.Word)
+	c.add(
+		asm.StoreImm(asm.RFP, atKey+keyFamily, family, asm.Byte),
+		asm.StoreImm(asm.RFP, atFragment, whole, asm.Word),
+		asm.StoreImm(asm.RFP, atNumber, 0, asm.Word),
+	)
 }
 
 // headers reads the network header at R7 into the key, and moves R7 to the transport

@@ -23,7 +23,10 @@
 // filter reads these notes. A TCP segment passes if its numbers lie in what the noted
 // socket has sent, so that neither what is late from an earlier connection with the same
 // ports nor what waits in a queue can pass for the owner's. A datagram passes as long as
-// the noted socket is open; a third program notes when it is closed.
+// the noted socket is open; a third program notes when it is closed. When it leaves, it must
+// have the number by which the kernel tells the packets of a connected socket (sk_txhash); of
+// a socket that is not connected, none is shown that may have waited since before its port
+// changed hands.
 //
 // A SYN to a port where the owner listens belongs to no flow yet: its headers pass, no
 // payload, and it is shown if the kernel's list of sockets (sock_diag(7)) proves, after

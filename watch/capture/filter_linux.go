@@ -33,8 +33,13 @@ func (t *tables) filter(s *selection, snap uint32) asm.Instructions {
 		asm.Mov.Imm(asm.R7, 0),
 	)
 	c.side(t, s)
-	c.headers("drop")
 	c.add(asm.StoreImm(asm.RFP, atTrimmed, int64(snap), asm.Word))
+	c.quick(false, "not_plain")
+	c.selectPorts(s.ports, "drop")
+	c.get(asm.R1, atKey+keyProto, asm.Byte)
+	c.add(asm.JEq.Imm(asm.R1, unix.IPPROTO_TCP, "plain_tcp"), asm.Ja.Label("plain_udp"))
+	c.label("not_plain")
+	c.headers("drop")
 	c.get(asm.R1, atFragment, asm.Word)
 	c.add(asm.JEq.Imm(asm.R1, laterFragment, "later"))
 	c.get(asm.R1, atKey+keyProto, asm.Byte)
@@ -61,6 +66,18 @@ func (t *tables) filter(s *selection, snap uint32) asm.Instructions {
 func (c *code) side(t *tables, s *selection) {
 	c.add(asm.LoadMem(asm.R1, asm.R6, skbIndex, asm.Word))
 	c.set(atIndex, asm.R1, asm.Word)
+	if s.loopback != 0 { // it never goes, so it need not be looked up
+		c.add(
+			asm.LoadMem(asm.R2, asm.R6, skbPktType, asm.Word),
+			asm.JNE.Imm(asm.R1, int32(s.loopback), "device"),
+			asm.JNE.Imm(asm.R2, outgoing, "drop"),
+			asm.StoreImm(asm.RFP, atLink, linkLoopback, asm.Word),
+			asm.StoreImm(asm.RFP, atMAC, 14, asm.Word),
+			asm.Mov.Imm(asm.R8, seenLeaving|seenArriving),
+			asm.Ja.Label("seen"),
+		)
+		c.label("device")
+	}
 	c.lookup(t.links, atIndex)
 	c.add(
 		asm.JEq.Imm(asm.R0, 0, "drop"), // not marked on this interface: nothing is known
@@ -91,16 +108,17 @@ func (c *code) side(t *tables, s *selection) {
 
 func (c *code) filterTCP(t *tables) {
 	c.label("tcp")
-	c.load(atBuf, 20, "none")
-	c.copy(atKey+keyPorts, atBuf, 4)
+	c.load(atTransport, 20, "none")
+	c.copy(atKey+keyPorts, atTransport, 4)
+	c.label("plain_tcp")
 	c.add(asm.Mov.Reg(asm.R1, asm.R8), asm.And.Imm(asm.R1, seenLeaving), asm.JEq.Imm(asm.R1, 0, "tcp_arriving"))
 	c.lookup(t.flows, atKey)
 	c.add(asm.JEq.Imm(asm.R0, 0, "tcp_arriving"))
-	c.inWindow(atBuf+4, "pass", "tcp_arriving")
+	c.inWindow(atTransport+4, "pass", "tcp_arriving")
 
 	c.label("tcp_arriving")
 	c.add(asm.Mov.Reg(asm.R1, asm.R8), asm.And.Imm(asm.R1, seenArriving), asm.JEq.Imm(asm.R1, 0, "none"))
-	c.get(asm.R2, atBuf+13, asm.Byte)
+	c.get(asm.R2, atTransport+13, asm.Byte)
 	c.add(
 		asm.Mov.Reg(asm.R1, asm.R2), asm.And.Imm(asm.R1, tcpSYN|tcpACK),
 		asm.JEq.Imm(asm.R1, tcpSYN, "listening"), // a new connection: what is known is about an old one
@@ -112,13 +130,13 @@ func (c *code) filterTCP(t *tables) {
 	c.onInterface(valBound, "none")
 	c.add(asm.JSet.Imm(asm.R9, tcpACK, "acknowledges"), asm.JSet.Imm(asm.R9, tcpRST, "trim_tcp"), asm.Ja.Label("none"))
 	c.label("acknowledges")
-	c.inWindow(atBuf+8, "pass", "none")
+	c.inWindow(atTransport+8, "pass", "none")
 
 	c.label("listening")
 	c.add(asm.Mov.Imm(asm.R9, 0)) // no cookie to look for
 	c.jump("bound")
 	c.label("trim_tcp")
-	c.get(asm.R1, atBuf+12, asm.Byte)
+	c.get(asm.R1, atTransport+12, asm.Byte)
 	c.add(asm.RSh.Imm(asm.R1, 4), asm.LSh.Imm(asm.R1, 2))
 	c.trim()
 	c.jump("pass")
@@ -161,10 +179,20 @@ func (c *code) trim() {
 func (c *code) filterUDP(t *tables) {
 	c.label("udp")
 	c.load(atKey+keyPorts, 4, "none")
+	c.label("plain_udp")
 	c.add(asm.Mov.Reg(asm.R1, asm.R8), asm.And.Imm(asm.R1, seenLeaving), asm.JEq.Imm(asm.R1, 0, "udp_arriving"))
 	c.lookup(t.flows, atKey)
 	c.add(
 		asm.JEq.Imm(asm.R0, 0, "udp_arriving"),
+		asm.LoadMem(asm.R1, asm.R0, valKnown, asm.Word),
+		asm.JEq.Imm(asm.R1, 0, "udp_arriving"), // what leaves has waited since before the owner had the port
+		asm.LoadMem(asm.R1, asm.R0, valHash, asm.Word),
+		asm.JEq.Imm(asm.R1, 0, "unconnected"),
+		asm.LoadMem(asm.R2, asm.R6, skbHash, asm.Word),
+		asm.JEq.Reg(asm.R1, asm.R2, "pass"), asm.Ja.Label("none"),
+	)
+	c.label("unconnected")
+	c.add(
 		asm.LoadMem(asm.R9, asm.R0, valAfter, asm.DWord),
 		asm.JEq.Imm(asm.R9, 0, "pass"),
 		asm.FnKtimeGetNs.Call(),
@@ -289,7 +317,7 @@ func (c *code) unfragmented() {
 // pass keeps the packet, unless it is not one of those that were asked for.
 func (c *code) pass(t *tables, s *selection) {
 	c.label("pass")
-	c.selectPorts(s.ports)
+	c.selectPorts(s.ports, "none")
 	c.selectAddresses(s.addresses)
 	c.get(asm.R1, atFragment, asm.Word)
 	c.add(asm.JNE.Imm(asm.R1, firstFragment, "keep"))
@@ -335,17 +363,19 @@ func (c *code) reject(t *tables) {
 	c.add(asm.Mov.Imm(asm.R0, 0), asm.Return())
 }
 
-func (c *code) selectPorts(ports []uint16) {
+// selectPorts goes to no if neither port in the key is one of those that are asked for.
+func (c *code) selectPorts(ports []uint16, no string) {
 	if len(ports) == 0 {
 		return
 	}
+	yes := c.fresh("port_selected")
 	c.net(asm.R1, atKey+keyPorts, asm.Half)
 	c.net(asm.R2, atKey+keyPorts+2, asm.Half)
 	for _, p := range ports {
-		c.add(asm.JEq.Imm(asm.R1, int32(p), "port_selected"), asm.JEq.Imm(asm.R2, int32(p), "port_selected"))
+		c.add(asm.JEq.Imm(asm.R1, int32(p), yes), asm.JEq.Imm(asm.R2, int32(p), yes))
 	}
-	c.jump("none")
-	c.label("port_selected")
+	c.jump(no)
+	c.label(yes)
 }
 
 func (c *code) selectAddresses(addresses []netip.Prefix) {

@@ -26,7 +26,7 @@ type programs struct {
 
 // newPrograms loads the tables and the programs that fill them, and starts these. The
 // order matters: a socket's end must be noted before its flows are.
-func newPrograms(k *keeper, network uint64, devices []device) (_ *programs, err error) {
+func newPrograms(k *keeper, network uint64, s *selection, devices []device) (_ *programs, err error) {
 	t, err := newTables(network)
 	if err != nil {
 		return nil, err
@@ -40,17 +40,31 @@ func newPrograms(k *keeper, network uint64, devices []device) (_ *programs, err 
 	if err := p.noteSockets(k); err != nil {
 		return nil, err
 	}
-	mark, err := loadProgram(ebpf.SchedCLS, ebpf.AttachTCXEgress, "yodel_mark", p.mark(k.uid))
-	if err != nil {
-		return nil, err
-	}
-	defer mark.Close() // the links hold it
+	return p, p.markAll(k.uid, s, devices)
+}
+
+// markAll starts the program that marks on each interface.
+func (p *programs) markAll(uid uint32, s *selection, devices []device) error {
+	loaded := map[LinkType]*ebpf.Program{}
+	defer func() {
+		for _, mark := range loaded {
+			mark.Close() // the links hold it
+		}
+	}()
 	for _, d := range devices {
-		if err := p.attach(mark, d); err != nil {
-			return nil, err
+		kind := d.linkType()
+		if loaded[kind] == nil {
+			mark, err := loadProgram(ebpf.SchedCLS, ebpf.AttachTCXEgress, "yodel_mark", p.mark(uid, s, kind == Ethernet))
+			if err != nil {
+				return err
+			}
+			loaded[kind] = mark
+		}
+		if err := p.attach(loaded[kind], d); err != nil {
+			return err
 		}
 	}
-	return p, nil
+	return nil
 }
 
 func (p *programs) attach(mark *ebpf.Program, d device) error {

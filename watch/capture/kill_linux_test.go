@@ -128,7 +128,7 @@ var pureProgram = sync.OnceValues(func() (string, error) {
 		return "", err
 	}
 	path := filepath.Join(scratch, "watcher")
-	cmd := exec.Command("go", "test", "-c", "-o", path, ".")
+	cmd := exec.Command("go", "test", "-c", "-ldflags=-s -w", "-o", path, ".")
 	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
 	if text, err := cmd.CombinedOutput(); err != nil {
 		return "", errors.Join(err, errors.New(string(text)))

@@ -175,12 +175,17 @@ func (c *Capture) byKernel(cfg *Config, devices, chosen []device) error {
 	if err != nil {
 		return os.NewSyscallError("getsockopt SO_NETNS_COOKIE", err)
 	}
-	p, err := newPrograms(c.keeper, network, devices)
+	s := &selection{ports: cfg.Ports, addresses: cfg.Addresses, everywhere: cfg.Interface == ""}
+	for _, d := range chosen {
+		if d.loopback() {
+			s.loopback = d.Index
+		}
+	}
+	p, err := newPrograms(c.keeper, network, s, devices)
 	if err != nil {
 		return err
 	}
 	c.keeper.tables = p.tables
-	s := &selection{ports: cfg.Ports, addresses: cfg.Addresses, everywhere: cfg.Interface == ""}
 	err = errors.Join(p.watch(chosen), c.keeper.start())
 	if err == nil {
 		err = p.guard(c.ring, s, cfg.snap())

@@ -75,7 +75,7 @@ func TestByPortTakingTurns(t *testing.T) {
 	own, other := startUser(t, a, firstUser), startUser(t, a, secondUser)
 	k := openOn(t, a, &Config{UID: firstUser, Method: ByPort, Ports: []uint16{7}})
 	for _, p := range places(a, b) {
-		for i := range turns {
+		for i := range 7 * *times {
 			for _, end := range []string{"reset", "server", "udp"} {
 				for _, u := range []*user{other, own, other} {
 					e := errand{Do: "tcp", End: end, Local: p.ports(20000+i, 1), Remote: p.remote.String(), Say: canaryOf(u == own)}

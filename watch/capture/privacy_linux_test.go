@@ -3,9 +3,11 @@ package capture
 import (
 	"bytes"
 	"errors"
+	"flag"
 	"fmt"
 	"net"
 	"net/netip"
+	"runtime"
 	"testing"
 
 	"golang.org/x/sys/unix"
@@ -66,7 +68,7 @@ func TestTwoUsersTakeTurns(t *testing.T) {
 					if end == "udp" {
 						e.Do = "udp"
 					}
-					e.Local = p.ports(20000+100*i, turns)
+					e.Local = p.ports(20000+100*i, 7**times)
 					all = append(all, e)
 				}
 			}
@@ -85,8 +87,9 @@ func TestTwoUsersTakeTurns(t *testing.T) {
 	}
 }
 
-// turns is how often each port is passed on, in each way: 12 ways, three turns each.
-const turns = 28
+// times is for long runs of the tests of two users. Each as it is gives each of 7 ports from
+// hand to hand three times, in 12 ways, twice: 504 conversations.
+var times = flag.Int("capture.times", 1, "how many times as many ports two users take turns with; at most 14")
 
 func canaryOf(own bool) string {
 	if own {
@@ -152,7 +155,7 @@ func TestDatagramsForTheNextOne(t *testing.T) {
 	a, b := netns.Two(t)
 	own, other := startUser(t, a, firstUser), startUser(t, a, secondUser)
 	k := openOn(t, a, &Config{UID: firstUser})
-	const rounds = 50
+	rounds := 12 * *times
 	for _, p := range places(a, b) {
 		host := b
 		if p.local.IsLoopback() {
@@ -206,7 +209,7 @@ func TestTwoUsersAtOnce(t *testing.T) {
 	serveAll(t, b, ":7")
 	own, other := startUser(t, a, firstUser), startUser(t, a, secondUser)
 	k := openOn(t, a, &Config{UID: firstUser})
-	const rounds = 60
+	rounds := 15 * *times
 	run := func(u *user) error {
 		for _, p := range places(a, b) {
 			for _, end := range []string{"reset", "server", "udp"} {
@@ -248,29 +251,65 @@ func TestQueue(t *testing.T) {
 	for _, p := range places(a, b)[2:] { // know each other's link addresses
 		own.do(errand{Do: "udp", Local: []string{":0"}, Remote: p.remote.String(), Say: "first"})
 	}
-	a.Run("tc", "qdisc", "add", "dev", "eth0", "root", "tbf", "rate", "2mbit", "burst", "1600", "latency", "3s")
-	k := openOn(t, a, &Config{UID: firstUser})
-	sink := startUser(t, b, secondUser)
-	sink.do(errand{Do: "bind", Local: []string{":10009"}})
+	queue := func(rate, burst string) {
+		a.Run("tc", "qdisc", "replace", "dev", "eth0", "root", "tbf", "rate", rate, "burst", burst, "limit", "1000000")
+	}
+	queue("2mbit", "1600")
+	k := openOn(t, a, &Config{UID: firstUser, Method: ByKernel})
 	for i, p := range places(a, b)[2:] {
-		local, deaf := p.ports(20000+i, 1), netip.AddrPortFrom(p.remote.Addr(), 10009).String()
+		local := p.ports(20000+i, 1)
 		other.do(errand{Do: "blurt", End: "tcp", Local: local, Remote: p.remote.String(), Say: "NOT-FOR-YOU"})
 		own.do(errand{Do: "tcp", End: "server", Local: local, Remote: p.remote.String(), Say: "OURS"})
-		other.do(errand{Do: "blurt", End: "udp", Local: local, Remote: deaf, Say: "NOT-FOR-YOU"})
-		own.do(errand{Do: "blurt", End: "udp", Local: local, Remote: deaf, Say: "OURS"})
-		own.do(errand{Do: "udp", Local: []string{":0"}, Remote: p.remote.String(), Say: "OURS-LAST"}) // behind all that
+	}
+	queue("1kbit", "1600") // nothing goes before it is let go
+	sink := startUser(t, b, secondUser)
+	sink.do(errand{Do: "bind", Local: []string{":10009"}})
+	deaf := func(p place) string { return netip.AddrPortFrom(p.remote.Addr(), 10009).String() }
+	for i, p := range places(a, b)[2:] {
+		other.do(errand{Do: "blurt", End: "udp", Local: p.ports(20010+i, 1), Remote: deaf(p), Say: "NOT-FOR-YOU"})
+		own.do(errand{Do: "blurt", End: "udp", Local: p.ports(20010+i, 1), Remote: deaf(p), Say: "OURS-BLURT"})
+
+		// One that is connected, is known, and has not sent anything yet.
+		other.do(errand{Do: "blurt", End: "udp", Local: p.ports(20020+i, 1), Remote: deaf(p), Say: "NOT-FOR-YOU"})
+		own.do(errand{Do: "connect", Local: p.ports(20020+i, 1), Remote: deaf(p)})
+		key := keyOf(unix.IPPROTO_UDP, netip.MustParseAddrPort(p.ports(20020+i, 1)[0]), netip.MustParseAddrPort(deaf(p)), 0)
+		for known := false; !known; _, known = k.c.programs.own(&key) {
+			runtime.Gosched()
+		}
+
+		// One that is not connected can't be told from its port's last holder.
+		other.do(errand{Do: "blurt", End: "udp", Local: p.ports(20030+i, 1), Remote: deaf(p), Say: "NOT-FOR-YOU"})
+		own.do(errand{Do: "send", Local: p.ports(20030+i, 1), Remote: deaf(p), Say: "OURS-HIDDEN"})
+	}
+	queue("1gbit", "1000000")
+	for _, p := range places(a, b)[2:] { // behind all that
+		own.do(errand{Do: "udp", Local: []string{":0"}, Remote: p.remote.String(), Say: "OURS-LAST"})
 	}
 	packets := k.all()
 	checkCanaries(t, packets, nil)
-	tcp := having(packets, func(p *Packet, s *sight) bool {
-		return s.key.Proto == unix.IPPROTO_TCP && bytes.Contains(p.Data, []byte("OURS"))
-	})
-	// The owner's other datagrams are not shown unless they come a second later: they
-	// can't be told from those that have waited.
-	last := having(packets, func(p *Packet, _ *sight) bool { return bytes.Contains(p.Data, []byte("OURS-LAST")) })
-	if len(tcp) != 4 || len(last) != 4 {
-		t.Errorf("want 4 segments with what was said, and the last 4 datagrams:\n%s", lines(packets))
+	for said, want := range map[string]int{"OURS-0": 4, "OURS-BLURT": 16, "OURS-HIDDEN": 0, "OURS-LAST": 4} {
+		if n := unlike(having(packets, func(p *Packet, _ *sight) bool { return bytes.Contains(p.Data, []byte(said)) })); n != want {
+			t.Errorf("%s is in %d packets, want %d:\n%s", said, n, want, lines(packets))
+		}
 	}
+}
+
+// unlike returns how many packets there are, not counting what TCP has sent again.
+func unlike(packets []Packet) (n int) {
+	type segment struct {
+		from netip.AddrPort
+		seq  uint32
+	}
+	seenBefore := map[segment]bool{}
+	for i := range packets {
+		s := seen(&packets[i])
+		one := segment{s.key.source(), s.seq}
+		if s.key.Proto != unix.IPPROTO_TCP || !seenBefore[one] {
+			n++
+		}
+		seenBefore[one] = true
+	}
+	return n
 }
 
 // A tunnel's packets carry those of many users. Only what is inside is shown, on the

@@ -20,7 +20,7 @@ const (
 	portsMax   = 1 << 13
 	deadMax    = 1 << 13
 	partsMax   = 1 << 10
-	othersMax  = 1 << 13
+	othersMax  = 1 << 15
 	claimsMax  = 1 << 13
 	eventsSize = 1 << 16 // bytes
 	localMax   = 1 << 12
@@ -28,8 +28,9 @@ const (
 )
 
 const (
-	// queueTime is longer than packets wait in a queueing discipline.
-	queueTime = time.Second
+	// queueTime is longer than packets wait in a queueing discipline, on a machine that
+	// has no time for them either.
+	queueTime = time.Minute
 
 	// partTime is for how long fragments of one datagram may follow its first one:
 	// shorter than a sender takes to use its number again.
@@ -52,8 +53,10 @@ type flowValue struct {
 	Start  uint32 // TCP: the oldest sequence number of the connection that may still turn up
 	Next   uint32 // TCP: the one after the newest
 	Bound  uint32 // the interface that the socket is bound to; 0: none
-	Known  uint32 // TCP: 1 if Start and Next are
+	Known  uint32 // 1 if the socket has been seen to send; TCP: if Start and Next are known
 	After  uint64 // UDP: not shown before this time, in nanoseconds of the monotonic clock
+	Hash   uint32 // UDP: by which the kernel tells a connected socket's packets; 0: it does not
+	_      uint32
 }
 
 // A portKey is a port of this host; the address may be all zero, for any.
@@ -114,7 +117,7 @@ func newTables(network uint64) (*tables, error) {
 		kind             ebpf.MapType
 		key, value, size uint32
 	}{
-		{&t.flows, "yodel_flows", ebpf.LRUHash, 44, 32, flowsMax},
+		{&t.flows, "yodel_flows", ebpf.LRUHash, 44, 40, flowsMax},
 		{&t.live, "yodel_live", ebpf.LRUHash, 8, 8, flowsMax},
 		{&t.dead, "yodel_dead", ebpf.LRUHash, 8, 8, deadMax},
 		{&t.ports, "yodel_ports", ebpf.Hash, 24, 16, portsMax},
@@ -193,6 +196,7 @@ type selection struct {
 	ports      []uint16
 	addresses  []netip.Prefix
 	everywhere bool // on all interfaces
+	loopback   int  // that interface, if it is watched; 0: it is not
 }
 
 // raw returns an address as a flowKey has it, and its family.

@@ -29,7 +29,7 @@ const patience = 20 * time.Second
 // An errand is what a user's process does when it is told to: one connection, or one
 // exchange of datagrams, per address in Local, one after the other.
 type errand struct {
-	Do     string // "tcp", "udp", "bind", "hear", "serve", "served", "pid"
+	Do     string // what player.run knows
 	Local  []string
 	Remote string
 	Say    string // the canary; its number follows
@@ -127,6 +127,7 @@ func playUser() int {
 // A player keeps what outlives an errand.
 type player struct {
 	bound []net.PacketConn
+	held  []net.Conn
 	serve []net.Listener
 	done  sync.WaitGroup
 	count int
@@ -140,8 +141,14 @@ func (p *player) run(e *errand, r *report) error {
 		return e.blurt()
 	case "bind":
 		return p.bind(e)
+	case "connect":
+		c, err := (&errand{Do: "udp", Remote: e.Remote}).dial(e.Local[0])
+		p.held = append(p.held, c)
+		return err
 	case "tell":
 		return p.tell(e)
+	case "send":
+		return e.send()
 	case "hear":
 		return p.hear(e, r)
 	case "serve":
@@ -270,6 +277,21 @@ func (p *player) bind(e *errand) error {
 		p.bound = append(p.bound, c)
 	}
 	return nil
+}
+
+// send sends one datagram from a socket that is not connected.
+func (e *errand) send() error {
+	to, err := net.ResolveUDPAddr("udp", e.Remote)
+	if err != nil {
+		return err
+	}
+	c, err := net.ListenPacket("udp", e.Local[0])
+	if err != nil {
+		return err
+	}
+	defer c.Close()
+	_, err = c.WriteTo([]byte(e.Say), to)
+	return err
 }
 
 // tell sends from the first socket that is bound, which is not connected, and waits for

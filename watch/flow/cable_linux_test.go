@@ -9,7 +9,6 @@ import (
 	"net/netip"
 	"os"
 	"os/exec"
-	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
@@ -172,12 +171,11 @@ func (c *cable) set(does trouble) {
 	c.does = does
 }
 
-// record captures what goes over a device of the host with tcpdump, until stop is called,
-// which returns the file.
-func record(t *testing.T, h *netns.Host, device string, more ...string) (stop func() string) {
+// record captures what goes over a device of the host to a file, with tcpdump, until stop is
+// called.
+func record(t *testing.T, h *netns.Host, device, file string, more ...string) (stop func()) {
 	t.Helper()
 	yodeltest.NeedProgram(t, "tcpdump")
-	file := filepath.Join(t.TempDir(), h.Name+".pcap")
 	args := append([]string{"-i", device, "-n", "-U", "--immediate-mode", "-B", "16384", "-s", "2048", "-Z", "root", "-w", file}, more...)
 	cmd := h.Command("tcpdump", args...)
 	stderr, err := cmd.StderrPipe()
@@ -193,7 +191,7 @@ func record(t *testing.T, h *netns.Host, device string, more ...string) (stop fu
 			t.Fatalf("tcpdump: %v", err)
 		}
 	}
-	return func() string {
+	return func() {
 		t.Helper()
 		cmd.Process.Signal(syscall.SIGINT)
 		rest, _ := io.ReadAll(said)
@@ -203,7 +201,6 @@ func record(t *testing.T, h *netns.Host, device string, more ...string) (stop fu
 		if !strings.Contains(string(rest), "\n0 packets dropped by kernel") {
 			t.Logf("tcpdump: %s", rest)
 		}
-		return file
 	}
 }
 

@@ -9,7 +9,9 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -307,27 +309,79 @@ func keepAlives(t *testing.T, a, b *netns.Host, c *cable) {
 	ended(client)
 }
 
+// A played scene is what was captured of one.
+type played struct {
+	name   string
+	a, b   string // the captures
+	hostA  netip.Addr
+	hostB  netip.Addr
+	varied []variant
+}
+
+// The scenes are played at the same time, because they wait most of it; then tshark, which
+// takes long to begin, is asked once about all that was captured.
 func TestAgreesWithTshark(t *testing.T) {
 	t.Parallel()
-	for _, s := range scenes {
-		t.Run(s.name, func(t *testing.T) {
-			t.Parallel()
-			a, b := netns.Two(t)
-			c := newCable(t, a, b, s.does)
-			stopA, stopB := record(t, a, c.Device, "tcp or icmp or icmp6"), record(t, b, c.Device, "tcp or icmp or icmp6")
-			s.play(t, a, b, c)
-			fileA, fileB := stopA(), stopB()
-			atA, atB := agree(t, fileA), agree(t, fileB)
-			truth(t, fileA, fileB, c.A)
-			truth(t, fileB, fileA, c.B)
-			if s.vary {
-				variants(t, fileA)
-			}
-			for _, m := range s.want {
-				if atA.sum.Of(m)+atB.sum.Of(m) == 0 {
-					t.Errorf("the scene has no %v", m)
-				}
-			}
+	all := make([]played, len(scenes))
+	dir := t.TempDir()
+	var playing sync.WaitGroup
+	for i := range scenes {
+		playing.Go(func() {
+			t.Run("play/"+scenes[i].name, func(t *testing.T) { all[i] = playScene(t, i, dir) })
 		})
+	}
+	playing.Wait()
+	if t.Failed() {
+		return
+	}
+	var files []string
+	for _, p := range all {
+		if p.a == "" {
+			continue // skipped, for want of a program
+		}
+		files = append(files, p.a, p.b)
+		for _, v := range p.varied {
+			files = append(files, v.file)
+		}
+	}
+	said := shark(t, dir, files)
+	for i, p := range all {
+		if p.a != "" {
+			t.Run(p.name, func(t *testing.T) { p.judge(t, said, scenes[i].want) })
+		}
+	}
+}
+
+// playScene plays a scene and keeps in dir what was captured.
+func playScene(t *testing.T, i int, dir string) played {
+	s := scenes[i]
+	a, b := netns.Two(t)
+	c := newCable(t, a, b, s.does)
+	p := played{name: s.name, hostA: c.A, hostB: c.B}
+	at := filepath.Join(dir, strconv.Itoa(i))
+	p.a, p.b = at+"a.pcap", at+"b.pcap"
+	stopA := record(t, a, c.Device, p.a, "tcp or icmp or icmp6")
+	stopB := record(t, b, c.Device, p.b, "tcp or icmp or icmp6")
+	s.play(t, a, b, c)
+	stopA()
+	stopB()
+	if s.vary {
+		p.varied = variants(t, p.a)
+	}
+	return p
+}
+
+// judge holds what we say of the captures of a scene against tshark, and against each other.
+func (p *played) judge(t *testing.T, said map[string]sharkRows, want []flow.Marks) {
+	atA, atB := agree(t, p.a, said[p.a]), agree(t, p.b, said[p.b])
+	truth(t, p.a, p.b, p.hostA)
+	truth(t, p.b, p.a, p.hostB)
+	for _, v := range p.varied {
+		t.Run(v.name, func(t *testing.T) { agree(t, v.file, said[v.file]) })
+	}
+	for _, m := range want {
+		if atA.sum.Of(m)+atB.sum.Of(m) == 0 {
+			t.Errorf("the scene has no %v", m)
+		}
 	}
 }

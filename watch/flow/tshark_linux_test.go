@@ -8,6 +8,7 @@ import (
 	"math"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"strconv"
 	"strings"
 	"testing"
@@ -49,8 +50,111 @@ type sharkRow struct {
 	seq, ack              int64
 }
 
-// shark has tshark analyse a file. More arguments are for it.
-func shark(t *testing.T, file string, more ...string) map[int64]sharkRow {
+// sharkRows has them by the number of the packet.
+type sharkRows map[int64]sharkRow
+
+// shark has tshark analyse captures of raw IP. To begin takes it longer than to read them, so
+// they are joined into one, in dir, each with addresses of its own.
+func shark(t *testing.T, dir string, files []string) map[string]sharkRows {
+	t.Helper()
+	joined := filepath.Join(dir, "joined.pcapng")
+	parts := concatenate(t, joined, files)
+	rows := readShark(t, joined)
+	all := make(map[string]sharkRows)
+	frame := int64(0)
+	for i, file := range files {
+		of, first := make(sharkRows), frame
+		lowest := int64(math.MaxInt64)
+		for range parts[i] {
+			frame++
+			if r, ok := rows[frame]; ok {
+				lowest = min(lowest, r.stream)
+			}
+		}
+		for n, number := range parts[i] {
+			r, ok := rows[first+int64(n)+1]
+			if !ok {
+				continue
+			}
+			r.stream -= lowest
+			if r.acked != 0 {
+				r.acked = parts[i][r.acked-first-1]
+			}
+			of[number] = r
+		}
+		all[file] = of
+	}
+	return all
+}
+
+// concatenate writes the packets of captures to one, but for ICMP, and returns which number each
+// had, file by file.
+func concatenate(t *testing.T, to string, files []string) (numbers [][]int64) {
+	t.Helper()
+	out, err := os.Create(to)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer out.Close()
+	w := pcap.NewWriter(out, nil)
+	device, _ := w.AddInterface(&pcap.Interface{LinkType: packet.Raw})
+	for i, file := range files {
+		var of []int64
+		eachPacket(t, file, func(k *pcap.Packet) {
+			if !move(k.Data, byte(i+1)) {
+				return
+			}
+			of = append(of, k.Number)
+			w.WritePacket(device, k)
+		})
+		numbers = append(numbers, of)
+	}
+	if err := w.Flush(); err != nil {
+		t.Fatal(err)
+	}
+	return numbers
+}
+
+// move gives both hosts of a packet other addresses. It returns false for ICMP, which
+// quotes them.
+func move(ip []byte, to byte) bool {
+	switch {
+	case len(ip) >= 20 && ip[0]>>4 == 4 && ip[9] != 1:
+		ip[14], ip[18] = to, to
+	case len(ip) >= 40 && ip[0]>>4 == 6 && ip[6] != 58:
+		ip[13], ip[29] = to, to
+	default:
+		return false
+	}
+	return true
+}
+
+// eachPacket calls f for each packet of a capture, which is lent.
+func eachPacket(t *testing.T, file string, f func(*pcap.Packet)) {
+	t.Helper()
+	in, err := os.Open(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer in.Close()
+	r, err := pcap.NewReader(in)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for {
+		k, err := r.Next()
+		if errors.Is(err, io.EOF) {
+			return
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		f(k)
+	}
+}
+
+// readShark has tshark analyse a file.
+func readShark(t *testing.T, file string) sharkRows {
 	t.Helper()
 	fields := []string{
 		"frame.number", "tcp.stream", "tcp.analysis.acks_frame", "tcp.analysis.ack_rtt",
@@ -60,7 +164,7 @@ func shark(t *testing.T, file string, more ...string) map[int64]sharkRow {
 	for _, m := range sharkMarks {
 		fields = append(fields, m.field)
 	}
-	args := append([]string{"-n", "-r", file, "-Y", "tcp && !icmp && !icmpv6", "-T", "fields", "-E", "separator=,", "-E", "occurrence=f"}, more...)
+	args := []string{"-n", "-r", file, "-Y", "tcp && !icmp && !icmpv6", "-T", "fields", "-E", "separator=,", "-E", "occurrence=f"}
 	for _, f := range fields {
 		args = append(args, "-e", f)
 	}
@@ -72,7 +176,7 @@ func shark(t *testing.T, file string, more ...string) map[int64]sharkRow {
 	if err != nil {
 		t.Fatal(err)
 	}
-	rows := make(map[int64]sharkRow)
+	rows := make(sharkRows)
 	for _, rec := range records {
 		r := sharkRow{
 			stream: number(t, rec[1]), acked: number(t, rec[2]), rtt: seconds(t, rec[3]), initial: seconds(t, rec[4]),
@@ -126,9 +230,8 @@ func newAgreement() *agreement {
 
 // agree analyses a file and holds each segment against what tshark says of it: the same
 // connection, numbers, marks, round-trip times.
-func agree(t *testing.T, file string, more ...string) *agreement {
+func agree(t *testing.T, file string, all sharkRows) *agreement {
 	t.Helper()
-	all := shark(t, file, more...)
 	rows := maps.Clone(all)
 	a := newAgreement()
 	differ := 0
@@ -154,26 +257,10 @@ func agree(t *testing.T, file string, more ...string) *agreement {
 // each calls f for each segment in a file.
 func (a *agreement) each(t *testing.T, file string, f func(*flow.Event)) {
 	t.Helper()
-	in, err := os.Open(file)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer in.Close()
-	r, err := pcap.NewReader(in)
-	if err != nil {
-		t.Fatal(err)
-	}
 	tracker := flow.New(&flow.Config{Ended: func(f *flow.Flow) { a.flows[f.Number] = f }})
 	defer tracker.Close()
 	var p packet.Packet
-	for {
-		k, err := r.Next()
-		if errors.Is(err, io.EOF) {
-			return
-		}
-		if err != nil {
-			t.Fatal(err)
-		}
+	eachPacket(t, file, func(k *pcap.Packet) {
 		if err := p.Decode(k.Interface.LinkType, k.Data, k.Length); err != nil {
 			t.Errorf("packet %d: %v", k.Number, err)
 		}
@@ -185,7 +272,7 @@ func (a *agreement) each(t *testing.T, file string, f func(*flow.Event)) {
 			}
 			f(e)
 		}
-	}
+	})
 }
 
 // same holds a segment against a row of tshark's.
@@ -222,7 +309,7 @@ func (a *agreement) same(t *testing.T, e *flow.Event, row sharkRow) bool {
 }
 
 // perConnection holds the sums of each connection against tshark's.
-func (a *agreement) perConnection(t *testing.T, rows map[int64]sharkRow) {
+func (a *agreement) perConnection(t *testing.T, rows sharkRows) {
 	t.Helper()
 	sums := make(map[int64]*flow.Counts)
 	for _, r := range rows {

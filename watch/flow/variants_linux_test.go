@@ -2,11 +2,9 @@ package flow_test
 
 import (
 	"encoding/binary"
-	"errors"
-	"io"
+	"fmt"
 	"net/netip"
 	"os"
-	"path/filepath"
 	"testing"
 
 	"yodel/watch/flow"
@@ -16,18 +14,8 @@ import (
 
 // rewrite copies a capture of raw IP, packet by packet: change may alter a packet, whose
 // segment it gets too, or leave it out by returning false.
-func rewrite(t *testing.T, file string, change func(p *packet.Packet, segment []byte) bool) string {
+func rewrite(t *testing.T, file, path string, change func(p *packet.Packet, segment []byte) bool) {
 	t.Helper()
-	in, err := os.Open(file)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer in.Close()
-	r, err := pcap.NewReader(in)
-	if err != nil {
-		t.Fatal(err)
-	}
-	path := filepath.Join(t.TempDir(), "variant.pcapng")
 	out, err := os.Create(path)
 	if err != nil {
 		t.Fatal(err)
@@ -36,16 +24,9 @@ func rewrite(t *testing.T, file string, change func(p *packet.Packet, segment []
 	w := pcap.NewWriter(out, nil)
 	device, _ := w.AddInterface(&pcap.Interface{LinkType: packet.Raw})
 	var p packet.Packet
-	for {
-		k, err := r.Next()
-		if errors.Is(err, io.EOF) {
-			break
-		}
-		if err != nil {
-			t.Fatal(err)
-		}
+	eachPacket(t, file, func(k *pcap.Packet) {
 		if p.Decode(k.Interface.LinkType, k.Data, k.Length) != nil || p.Kind != packet.TCP {
-			continue
+			return
 		}
 		at := 20
 		if p.IP.Version == 6 {
@@ -54,51 +35,60 @@ func rewrite(t *testing.T, file string, change func(p *packet.Packet, segment []
 		if change(&p, k.Data[at:]) {
 			w.WritePacket(device, k)
 		}
-	}
+	})
 	if err := w.Flush(); err != nil {
 		t.Fatal(err)
 	}
-	return path
 }
 
-// variants are what else a capture can be: both must agree on them too.
-func variants(t *testing.T, file string) {
+// A variant is a capture that was made of another one.
+type variant struct{ name, file string }
+
+// variants makes of a capture what else it could be: both must agree on them too.
+func variants(t *testing.T, file string) []variant {
 	t.Helper()
-	t.Run("numbers that wrap around", func(t *testing.T) {
-		shift := make(map[netip.AddrPort]uint32) // by the sender
-		add := func(field []byte, of netip.AddrPort) {
-			binary.BigEndian.PutUint32(field, binary.BigEndian.Uint32(field)+shift[of])
+	n := 0
+	var all []variant
+	for name, change := range map[string]func(p *packet.Packet, segment []byte) bool{
+		"numbers that wrap around":   wrapAround(),
+		"the beginning is not there": func(*packet.Packet, []byte) bool { n++; return n > 9 },
+		"one direction is not there": func(p *packet.Packet, _ []byte) bool { return p.Src.Port() < 10_000 },
+	} {
+		v := variant{name, fmt.Sprintf("%s-%d.pcapng", file, len(all))}
+		rewrite(t, file, v.file, change)
+		all = append(all, v)
+	}
+	return all
+}
+
+// wrapAround moves all numbers of a capture, so that they reach their end soon.
+func wrapAround() func(p *packet.Packet, segment []byte) bool {
+	shift := make(map[netip.AddrPort]uint32) // by the sender
+	add := func(field []byte, of netip.AddrPort) {
+		binary.BigEndian.PutUint32(field, binary.BigEndian.Uint32(field)+shift[of])
+	}
+	return func(p *packet.Packet, segment []byte) bool {
+		if _, ok := shift[p.Src]; !ok && p.TCP.Flags.Has(packet.SYN) {
+			shift[p.Src] = -p.TCP.Seq - 20_000 // it begins 20,000 before the end of the numbers
 		}
-		agree(t, rewrite(t, file, func(p *packet.Packet, segment []byte) bool {
-			if _, ok := shift[p.Src]; !ok && p.TCP.Flags.Has(packet.SYN) {
-				shift[p.Src] = -p.TCP.Seq - 20_000 // it begins 20,000 before the end of the numbers
-			}
-			add(segment[4:], p.Src)
-			if p.TCP.Flags.Has(packet.ACK) {
-				add(segment[8:], p.Dst)
-			}
-			for at := 20; at < int(segment[12]>>4)*4; { // SACK has the other side's numbers
-				switch segment[at] {
-				case 1:
-					at++
-					continue
-				case 5:
-					for i := 2; i < int(segment[at+1]); i += 4 {
-						add(segment[at+i:], p.Dst)
-					}
+		add(segment[4:], p.Src)
+		if p.TCP.Flags.Has(packet.ACK) {
+			add(segment[8:], p.Dst)
+		}
+		for at := 20; at < int(segment[12]>>4)*4; { // SACK has the other side's numbers
+			switch segment[at] {
+			case 1:
+				at++
+				continue
+			case 5:
+				for i := 2; i < int(segment[at+1]); i += 4 {
+					add(segment[at+i:], p.Dst)
 				}
-				at += max(int(segment[at+1]), 1)
 			}
-			return true
-		}))
-	})
-	t.Run("the beginning is not there", func(t *testing.T) {
-		n := 0
-		agree(t, rewrite(t, file, func(*packet.Packet, []byte) bool { n++; return n > 9 }))
-	})
-	t.Run("one direction is not there", func(t *testing.T) {
-		agree(t, rewrite(t, file, func(p *packet.Packet, _ []byte) bool { return p.Src.Port() < 10_000 }))
-	})
+			at += max(int(segment[at+1]), 1)
+		}
+		return true
+	}
 }
 
 // sending is what names one packet, wherever it is captured.

@@ -289,6 +289,8 @@ func (r *Reader) readStatistics(b []byte) error {
 	numbers := [...]*int64{4: &s.Received, 5: &s.Dropped, 6: &s.Accepted, 7: &s.OSDropped, 8: &s.Delivered}
 	for code, v := range r.options(b[12:]) {
 		switch {
+		case code == 1:
+			s.Comment = text(v)
 		case len(v) < 8:
 		case code == 2:
 			s.Start = r.timeOption(device, v)

@@ -75,6 +75,7 @@ type Statistics struct {
 	Accepted   int64     // by the filter
 	OSDropped  int64     // by the operating system, for want of room
 	Delivered  int64     // to the program that captured
+	Comment    string    // it may be any text: escape it
 }
 
 // NoStatistics returns Statistics in which nothing is known.

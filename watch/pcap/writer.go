@@ -133,6 +133,9 @@ func (p *Writer) WriteStatistics(number int, now time.Time, s *Statistics) error
 	at := p.begin(blockStatistics)
 	p.buf = le.AppendUint32(p.buf, uint32(number))
 	p.time(now)
+	if s.Comment != "" {
+		p.option(1, []byte(cut(s.Comment, 1<<12)))
+	}
 	p.timeOption(2, s.Start)
 	p.timeOption(3, s.End)
 	for code, n := range [...]int64{4: s.Received, 5: s.Dropped, 6: s.Accepted, 7: s.OSDropped, 8: s.Delivered} {

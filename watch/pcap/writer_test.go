@@ -42,6 +42,7 @@ func sample(t testing.TB) []byte {
 	must(w.WritePacket(tun, &pcap.Packet{Data: []byte("E")}))
 	s := pcap.NoStatistics()
 	s.Start, s.End, s.Received, s.OSDropped, s.Accepted, s.Delivered, s.Dropped = at, at.Add(time.Second), 10, 3, 9, 1, 0
+	s.Comment = "of all interfaces"
 	must(w.WriteStatistics(eth, at.Add(time.Second), &s))
 	must(w.Flush())
 	return out.Bytes()
@@ -76,7 +77,7 @@ func TestWriterIsReadBack(t *testing.T) {
 	if !slices.Equal(r.Names(), names) {
 		t.Errorf("names %v", r.Names())
 	}
-	want := pcap.Statistics{Start: at, End: at.Add(time.Second), Received: 10, Dropped: 0, Accepted: 9, OSDropped: 3, Delivered: 1}
+	want := pcap.Statistics{Start: at, End: at.Add(time.Second), Received: 10, Dropped: 0, Accepted: 9, OSDropped: 3, Delivered: 1, Comment: "of all interfaces"}
 	if *eth.Statistics != want {
 		t.Errorf("statistics %+v", eth.Statistics)
 	}
