@@ -274,7 +274,7 @@ func (d *data) sendFile(file *os.File) error {
 		return d.copyFrom(file)
 	}
 	for {
-		src := &io.LimitedReader{R: file, N: sendPiece}
+		src := &filePiece{LimitedReader: io.LimitedReader{R: file, N: sendPiece}, file: file}
 		_, err := d.piece(func() (int64, error) { return send(src) })
 		switch {
 		case err != nil && isOfFile(err):
@@ -285,6 +285,12 @@ func (d *data) sendFile(file *os.File) error {
 			return nil
 		}
 	}
+}
+
+// A filePiece is a piece of a file that is to be sent.
+type filePiece struct {
+	io.LimitedReader
+	file *os.File
 }
 
 // fileSender returns how conn sends a file inside the kernel, nil if it can't.
