@@ -536,7 +536,13 @@ func TestNothingIsLeft(t *testing.T) {
 		Session: func(t testing.TB, i int) {
 			mine := *r
 			mine.t = t
-			s := mine.session()
+			c := mine.login()
+			defer c.Close()
+			s, err := c.NewSession()
+			if err != nil {
+				t.Error(err)
+				return
+			}
 			out, err := s.StdoutPipe()
 			if err == nil && i%2 == 0 {
 				err = s.RequestPty("xterm", 24, 80, nil)
@@ -549,7 +555,6 @@ func TestNothingIsLeft(t *testing.T) {
 				return
 			}
 			wantLine(t, out, "ready")
-			s.Close()
 		},
 		Settle: func() {
 			programs.Await(t, "no connection is served", func() bool { return r.eng.Stats().Active == 0 })
