@@ -120,6 +120,14 @@ func (e *endSpy) Read(p []byte) (int, error) {
 	return n, err
 }
 
+// cut closes a connection with TLS without its goodbye, which would say that all was sent,
+// and which a client that does not read would hold up.
+func (d *data) cut() {
+	if d.end != nil {
+		d.raw.Close()
+	}
+}
+
 // close closes the connection. It may be called again.
 func (d *data) close() {
 	for _, f := range d.finish {
