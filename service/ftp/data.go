@@ -283,7 +283,7 @@ func (d *data) sendFile(file *os.File) error {
 	}
 	for {
 		src := &filePiece{LimitedReader: io.LimitedReader{R: file, N: sendPiece}, file: file}
-		_, err := d.piece(func() (int64, error) { return send(src) })
+		_, err := d.piece(func() (int64, error) { return send(src.source()) })
 		switch {
 		case err != nil && isOfFile(err):
 			return &fileError{err}

@@ -19,6 +19,9 @@ const (
 	sendCall = 4 << 20 // bytes
 )
 
+// source returns what a connection is to be given.
+func (p *filePiece) source() io.Reader { return p }
+
 // WriteTo implements [io.WriterTo]: it sends the piece, or what could be sent of it in one
 // turn, inside the kernel.
 func (p *filePiece) WriteTo(w io.Writer) (int64, error) {
