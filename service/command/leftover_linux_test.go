@@ -8,7 +8,7 @@ import (
 )
 
 // many is how many sessions the test of what is left behind has; 10,000 take a minute.
-var many = flag.Int("sessions", 200, "sessions of TestNothingIsLeft")
+var many = flag.Int("sessions", 60, "sessions of TestNothingIsLeft")
 
 // F5: sessions leave no descriptor, child or memory behind. It runs beside no other.
 func TestNothingIsLeft(t *testing.T) {

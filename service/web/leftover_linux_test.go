@@ -10,7 +10,7 @@ import (
 )
 
 // many is how many requests the test of what is left behind has; 10,000 take a minute.
-var many = flag.Int("sessions", 200, "requests of TestNothingIsLeft")
+var many = flag.Int("sessions", 60, "requests of TestNothingIsLeft")
 
 // E7: requests that run programs leave no process, descriptor or memory behind. It runs
 // beside no other.
