@@ -183,17 +183,7 @@ func (s *Server) relay(cfg *child.Config, nc net.Conn) error {
 // error of ctx.
 func (s *Server) Shutdown(ctx context.Context) error {
 	s.stop()
-	done := make(chan struct{})
-	go func() {
-		s.running.Wait()
-		close(done)
-	}()
-	select {
-	case <-done:
-		return nil
-	case <-ctx.Done():
-		return ctx.Err()
-	}
+	return child.Await(ctx, &s.running)
 }
 
 func (s *Server) stop() {
