@@ -118,6 +118,7 @@ func (s *Server) give(cfg *child.Config, file *os.File) {
 // direct runs the program on the socket, and ends it if the peer has gone.
 func (s *Server) direct(cfg *child.Config, nc net.Conn, socket *os.File) error {
 	s.give(cfg, socket)
+	past := countPast(nc)
 	p, err := child.Start(s.ctx, cfg)
 	socket.Close()
 	if err != nil {
@@ -131,6 +132,7 @@ func (s *Server) direct(cfg *child.Config, nc net.Conn, socket *os.File) error {
 		}
 	}()
 	p.Wait()
+	past()
 	nc.Close() // which ends the watch
 	<-watched
 	return nil
@@ -181,17 +183,7 @@ func (s *Server) relay(cfg *child.Config, nc net.Conn) error {
 // error of ctx.
 func (s *Server) Shutdown(ctx context.Context) error {
 	s.stop()
-	done := make(chan struct{})
-	go func() {
-		s.running.Wait()
-		close(done)
-	}()
-	select {
-	case <-done:
-		return nil
-	case <-ctx.Done():
-		return ctx.Err()
-	}
+	return child.Await(ctx, &s.running)
 }
 
 func (s *Server) stop() {

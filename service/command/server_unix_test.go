@@ -4,12 +4,9 @@ package command
 
 import (
 	"bufio"
-	"bytes"
 	"context"
 	"crypto/tls"
 	"errors"
-	"flag"
-	"fmt"
 	"io"
 	"log/slog"
 	"net"
@@ -20,8 +17,6 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"sync"
-	"syscall"
 	"testing"
 	"time"
 
@@ -29,40 +24,11 @@ import (
 	"yodel/engine/goroutine"
 	"yodel/internal/child"
 	"yodel/sock"
+	"yodel/yodeltest/programs"
 )
-
-// many is how many sessions the test of what is left behind has. The issue of it is
-// 10,000, which takes a minute.
-var many = flag.Int("sessions", 200, "sessions of TestNothingIsLeft")
 
 // patience bounds what a test waits for; nothing waits for it when all is well.
 const patience = 60 * time.Second
-
-// nobody is as whom programs run in tests that root runs.
-func nobody() *child.User {
-	if os.Geteuid() != 0 {
-		return nil
-	}
-	return &child.User{UID: 65534, GID: 65534}
-}
-
-// text is a log that a test can read while it grows.
-type text struct {
-	mu  sync.Mutex
-	buf bytes.Buffer
-}
-
-func (l *text) Write(p []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.buf.Write(p)
-}
-
-func (l *text) String() string {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.buf.String()
-}
 
 // rig is a server behind the goroutine engine.
 type rig struct {
@@ -70,7 +36,7 @@ type rig struct {
 	srv  *Server
 	eng  goroutine.Engine
 	addr net.Addr
-	log  *text
+	log  *programs.Log
 }
 
 // serve runs a script of the shell's for each connection, until the test is over.
@@ -83,8 +49,8 @@ func serveOn(t testing.TB, script string, cfg Config, network string, over *tls.
 
 func serveWith(t testing.TB, script string, cfg Config, network string, ec *engine.Config) *rig {
 	t.Helper()
-	r := &rig{t: t, log: &text{}}
-	cfg.Path, cfg.Args, cfg.User = "/bin/sh", []string{"-c", script}, nobody()
+	r := &rig{t: t, log: &programs.Log{}}
+	cfg.Path, cfg.Args, cfg.User = "/bin/sh", []string{"-c", script}, programs.Nobody()
 	cfg.Log = slog.New(slog.NewTextHandler(r.log, nil))
 	ec.Service, ec.Linger = "command", -1
 	var err error
@@ -252,23 +218,6 @@ func pids(t testing.TB, nc net.Conn, n int) (all []int) {
 	return all
 }
 
-// wantGone waits until there are no such processes.
-func wantGone(t testing.TB, pids []int) {
-	t.Helper()
-	late := time.After(patience)
-	tick := time.NewTicker(5 * time.Millisecond)
-	defer tick.Stop()
-	for _, pid := range pids {
-		for syscall.Kill(pid, 0) != syscall.ESRCH {
-			select {
-			case <-tick.C:
-			case <-late:
-				t.Fatalf("process %d is still there", pid)
-			}
-		}
-	}
-}
-
 // F5: a hang-up reaches the whole group, also those who do not want to hear of it.
 func TestHangUp(t *testing.T) {
 	t.Parallel()
@@ -287,13 +236,13 @@ func TestHangUp(t *testing.T) {
 		group := pids(t, nc, 2)
 		raw.(*net.TCPConn).SetLinger(0)
 		raw.Close()
-		wantGone(t, group)
+		programs.WantGone(t, group)
 		_ = name
 	}
 	r := serve(t, script, Config{Grace: 50 * time.Millisecond})
 	group := pids(t, r.call(), 2)
 	r.eng.Close()
-	wantGone(t, group)
+	programs.WantGone(t, group)
 }
 
 // A peer that has only ended its own direction is answered.
@@ -361,7 +310,7 @@ func TestNew(t *testing.T) {
 	for path, want := range map[string]string{
 		"cat": "not an absolute path", "/no/such/program": "no such file", file: "chmod +x", "/bin": "chmod +x",
 	} {
-		if _, err := New(&Config{Path: path, User: nobody()}); err == nil || !strings.Contains(err.Error(), want) {
+		if _, err := New(&Config{Path: path, User: programs.Nobody()}); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%s: %v, want %q", path, err, want)
 		}
 	}
@@ -391,67 +340,6 @@ func TestNotStarted(t *testing.T) {
 	r.eng.Shutdown(t.Context())
 	if n := strings.Count(r.log.String(), "program not run"); n != 2 {
 		t.Errorf("the log has it %d times:\n%s", n, r.log)
-	}
-}
-
-// descriptors returns how many this process has.
-func descriptors(t testing.TB) int {
-	t.Helper()
-	all, err := os.ReadDir("/proc/self/fd")
-	if err != nil {
-		t.Fatal(err)
-	}
-	return len(all)
-}
-
-// F5: sessions leave no descriptor and no child behind. It does not run beside others.
-func TestNothingIsLeft(t *testing.T) {
-	if runtime.GOOS != "linux" {
-		t.Skip("it looks into /proc")
-	}
-	r := serve(t, `sleep 1000 >/dev/null 2>&1 & echo hello`, Config{})
-	r.talk("")
-	r.wantQuiet()
-	before := descriptors(t)
-	var clients sync.WaitGroup
-	turn := make(chan struct{}, 8)
-	for range *many {
-		turn <- struct{}{}
-		clients.Go(func() {
-			defer func() { <-turn }()
-			if got := r.talk(""); got != "hello\n" {
-				t.Errorf("%q", got)
-			}
-		})
-	}
-	clients.Wait()
-	r.wantQuiet()
-	if after := descriptors(t); after > before {
-		t.Errorf("%d descriptors before %d sessions, %d after", before, *many, after)
-	}
-	kids, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/children", os.Getpid()))
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, file := range kids {
-		if text, _ := os.ReadFile(file); len(bytes.TrimSpace(text)) > 0 {
-			t.Errorf("children are left: %s", text)
-		}
-	}
-}
-
-// wantQuiet waits until no connection is served.
-func (r *rig) wantQuiet() {
-	r.t.Helper()
-	late := time.After(patience)
-	tick := time.NewTicker(time.Millisecond)
-	defer tick.Stop()
-	for r.eng.Stats().Active > 0 {
-		select {
-		case <-tick.C:
-		case <-late:
-			r.t.Fatal("a connection does not end")
-		}
 	}
 }
 

@@ -159,7 +159,7 @@ func (c *control) write(p []byte) {
 // secure begins TLS. What came in plain text behind the command that asked for it is
 // thrown away: somebody else may have put it there.
 func (c *control) secure(ctx context.Context, cfg *tls.Config) error {
-	c.raw.SetReadDeadline(time.Time{})
+	c.raw.SetDeadline(time.Time{}) // also that of the reply to the command
 	t := tls.Server(c.raw, cfg)
 	c.conn, c.telnet, c.begun = t, telnet{}, time.Time{}
 	c.in = rio.NewReader(c, c.cfg.lineMax(), rio.RefuseLong)

@@ -120,6 +120,14 @@ func (e *endSpy) Read(p []byte) (int, error) {
 	return n, err
 }
 
+// cut closes a connection with TLS without its goodbye, which would say that all was sent,
+// and which a client that does not read would hold up.
+func (d *data) cut() {
+	if d.end != nil {
+		d.raw.Close()
+	}
+}
+
 // close closes the connection. It may be called again.
 func (d *data) close() {
 	for _, f := range d.finish {
@@ -274,8 +282,8 @@ func (d *data) sendFile(file *os.File) error {
 		return d.copyFrom(file)
 	}
 	for {
-		src := &io.LimitedReader{R: file, N: sendPiece}
-		_, err := d.piece(func() (int64, error) { return send(src) })
+		src := &filePiece{LimitedReader: io.LimitedReader{R: file, N: sendPiece}, file: file}
+		_, err := d.piece(func() (int64, error) { return send(src.source()) })
 		switch {
 		case err != nil && isOfFile(err):
 			return &fileError{err}
@@ -285,6 +293,12 @@ func (d *data) sendFile(file *os.File) error {
 			return nil
 		}
 	}
+}
+
+// A filePiece is a piece of a file that is to be sent.
+type filePiece struct {
+	io.LimitedReader
+	file *os.File
 }
 
 // fileSender returns how conn sends a file inside the kernel, nil if it can't.

@@ -3,6 +3,7 @@ package ftp
 import (
 	"bufio"
 	"bytes"
+	"flag"
 	"fmt"
 	"io"
 	"math/rand/v2"
@@ -99,6 +100,8 @@ func alone(t testing.TB, root string, env []string, wrap ...string) (*rig, *exec
 	return &rig{t: t, addr: strings.TrimSpace(addr), root: root}, cmd
 }
 
+var kills = flag.Int("kills", 6, "how often TestKill kills a server")
+
 // A server that is killed at any moment leaves the old file or the new one, whole, and
 // what it leaves besides is gone soon after the next one begins.
 func TestKill(t *testing.T) {
@@ -106,8 +109,8 @@ func TestKill(t *testing.T) {
 	root := t.TempDir()
 	old, new := strings.Repeat("old", 1<<20), strings.Repeat("NEW", 1<<20)
 	half := 0
-	const times = 12
-	for range times {
+	times := *kills
+	for i := range times {
 		if err := os.WriteFile(filepath.Join(root, "file"), []byte(old), 0o644); err != nil {
 			t.Fatal(err)
 		}
@@ -121,7 +124,10 @@ func TestKill(t *testing.T) {
 		}
 		nc := c.data()
 		c.do(verb+" file", "150")
-		sent := rand.IntN(len(new) + len(new)/2) // often all of it
+		sent := len(new) / 2
+		if i > 0 {
+			sent = rand.IntN(len(new) + len(new)/2) // often all of it
+		}
 		go func() {
 			io.WriteString(nc, new[:min(sent, len(new))])
 			if sent >= len(new) {
@@ -283,35 +289,85 @@ func TestDiskFull(t *testing.T) {
 	}
 }
 
-// A failing disk is told as such: of the calls that make a file durable and give it its
-// name, each fails once.
+// A failing disk is told as such, and a call that was interrupted is made again: of the
+// calls that write a file, make it durable and give it its name, each fails once.
 func TestDiskFails(t *testing.T) {
 	t.Parallel()
-	strace := yodeltest.NeedProgram(t, "strace")
+	yodeltest.NeedProgram(t, "strace")
 	for _, c := range []struct{ inject, want string }{
-		{"fsync:error=EIO", "451 The disk has failed."},
-		{"fsync:error=ENOSPC", "452 The disk is full."},
-		{"fsync:error=EDQUOT", "552"},
+		{"write:error=EIO", "451 The disk has failed."},
+		{"write:error=ENOSPC", "452 The disk is full."},
+		{"write:error=EDQUOT", "552"},
+		{"write:error=EINTR:when=1", "226"},
+		{"fsync:error=EIO", "451"},
+		{"fsync:error=ENOSPC", "452"},
+		{"fsync:error=EINTR:when=1", "226"},
 		{"renameat:error=EIO", "451"},
 		{"renameat:error=ENOSPC", "452"},
+		{"renameat:error=EINTR:when=1", "226"},
 	} {
 		t.Run(c.inject, func(t *testing.T) {
 			t.Parallel()
 			root := t.TempDir()
 			os.WriteFile(filepath.Join(root, "file"), []byte("old"), 0o644)
-			call, _, _ := strings.Cut(c.inject, ":")
-			r, _ := alone(t, root, []string{asServer + "_SYNC=1"},
-				strace, "-f", "-qq", "-o", "/dev/null", "-e", "trace="+call, "-e", "inject="+c.inject)
+			r, cmd := alone(t, root, []string{asServer + "_SYNC=1"})
 			c1 := r.login()
 			c1.do("TYPE I", "200")
 			nc := c1.data()
 			c1.do("STOR file", "150")
+			temps, _ := filepath.Glob(r.path(TempPrefix + "*"))
+			if len(temps) != 1 {
+				t.Fatalf("there are %v", temps)
+			}
+			detach := attach(t, cmd.Process.Pid, c.inject, temps[0])
 			io.WriteString(nc, "new")
 			nc.Close()
 			c1.want(c.inject, c.want)
-			r.wantFile("the old file is there", "file", "old")
+			if detach() == 0 {
+				t.Error("nothing has failed")
+			}
+			content := "old"
+			if c.want == "226" {
+				content = "new"
+			}
+			r.wantFile("the old file is there, or the new one", "file", content)
 			r.wantNames("and nothing else", ".", "file")
 		})
+	}
+}
+
+// attach makes a call of a process fail where it is about the file, by strace. detach ends
+// that, and returns how many calls have failed.
+func attach(t *testing.T, pid int, inject, file string) (detach func() int) {
+	t.Helper()
+	calls := filepath.Join(t.TempDir(), "calls")
+	args := []string{"-f", "-o", calls, "-p", fmt.Sprint(pid), "-e", "signal=none", "-e", "inject=" + inject}
+	call, _, _ := strings.Cut(inject, ":")
+	if args = append(args, "-e", "trace="+call); call == "write" {
+		args = append(args, "-P", file)
+	}
+	cmd := exec.Command("strace", args...)
+	words, err := cmd.StderrPipe()
+	if err == nil {
+		err = cmd.Start()
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { cmd.Process.Kill() })
+	said := bufio.NewScanner(words)
+	for said.Scan() && !strings.Contains(said.Text(), " attached") {
+	}
+	return func() int {
+		cmd.Process.Signal(unix.SIGTERM) // strace detaches, then dies of it
+		late := time.AfterFunc(patience, func() { cmd.Process.Kill() })
+		defer late.Stop()
+		cmd.Wait()
+		text, err := os.ReadFile(calls)
+		if err != nil {
+			t.Error(err)
+		}
+		return strings.Count(string(text), "(INJECTED)")
 	}
 }
 

@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"os"
 	"strings"
+	"syscall"
 	"time"
 )
 
@@ -141,7 +142,7 @@ func (s *session) rntoVerb(arg string) reply {
 		if err := checkNew(name); err != nil {
 			return err
 		}
-		return s.files.root.Rename(inside(from), name)
+		return rename(s.files.root, inside(from), name)
 	}, say(250, "It is called so now."))
 }
 
@@ -194,4 +195,14 @@ func (s *session) mfmtVerb(arg string) reply {
 		r.text = "Modify=" + when + "; " + name
 	}
 	return r
+}
+
+// rename renames, and again if it was interrupted: unlike most of package os, the method
+// Rename of os.Root does not.
+func rename(dir *os.Root, from, to string) error {
+	for {
+		if err := dir.Rename(from, to); !errors.Is(err, syscall.EINTR) {
+			return err
+		}
+	}
 }

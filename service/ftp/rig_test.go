@@ -45,7 +45,7 @@ func serve(t testing.TB, cfg Config) *rig { return serveOn(t, "127.0.0.1:0", cfg
 func serveOn(t testing.TB, address string, cfg Config, tlsCfg *tls.Config) *rig {
 	t.Helper()
 	if cfg.Root == "" {
-		cfg.Root = t.TempDir()
+		cfg.Root = fastDir(t)
 	}
 	if cfg.Users == nil {
 		cfg.Anonymous = true
@@ -74,6 +74,18 @@ func serveOn(t testing.TB, address string, cfg Config, tlsCfg *tls.Config) *rig 
 		}
 	})
 	return &rig{t: t, srv: srv, eng: eng, addr: l.Addr().String(), root: cfg.Root}
+}
+
+// fastDir returns a new folder in memory, where there is such a thing: thousands of files
+// are made there soon.
+func fastDir(t testing.TB) string {
+	t.Helper()
+	dir, err := os.MkdirTemp("/dev/shm", "yodel-ftp-")
+	if err != nil {
+		return t.TempDir()
+	}
+	t.Cleanup(func() { os.RemoveAll(dir) })
+	return dir
 }
 
 // path returns where the server has a file.

@@ -252,7 +252,7 @@ func TestCutsDoNotShow(t *testing.T) {
 		c.raw(in[cut:])
 		all, err := io.ReadAll(c.in)
 		if err != nil {
-			t.Fatal(err)
+			t.Fatalf("cut after %d: %v behind %q", cut, err, all)
 		}
 		if got := strings.Replace(string(all), "\xff\xfc\x01", "", 1); got != want || len(all) != len(want)+3 {
 			t.Fatalf("cut after %d: %q, want %q", cut, all, want)

@@ -85,6 +85,7 @@ func (j *job) play(ctx context.Context, s *session, e endpoint) (r reply) {
 	defer d.close()
 	note, err := j.run(ctx, d)
 	if err != nil {
+		d.cut()
 		return outcome(ctx, err)
 	}
 	return sayf(226, "Done: %d bytes%s.", j.moved.Load(), note)

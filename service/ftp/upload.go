@@ -163,7 +163,7 @@ func (u *upload) commit() error {
 	}
 	u.file = nil
 	if err == nil {
-		err = u.dir.Rename(u.temp, u.name)
+		err = rename(u.dir, u.temp, u.name)
 	}
 	if err != nil {
 		return &fileError{err}

@@ -183,6 +183,7 @@ func needTracing(t *testing.T) {
 
 // A disk that is really full, in the middle of messages.
 func TestFullDisk(t *testing.T) {
+	t.Parallel()
 	yodeltest.NeedRoot(t)
 	for _, f := range []spool.Format{spool.Mbox, spool.Maildir} {
 		dir := t.TempDir()

@@ -17,7 +17,7 @@ import (
 	"yodel/service/mail/spool"
 )
 
-var kills = flag.Int("kills", 15, "how often TestKill kills a server, for each format")
+var kills = flag.Int("kills", 6, "how often TestKill kills a server, for each format")
 
 // D4: a server is killed at random moments while four senders send. Every message that
 // got its 250 is there, once and whole, and nothing half is.

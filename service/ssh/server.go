@@ -10,6 +10,7 @@ import (
 
 	"golang.org/x/crypto/ssh"
 
+	"yodel/internal/child"
 	"yodel/internal/users"
 	"yodel/trace"
 )
@@ -169,17 +170,7 @@ func (c *conn) checkKey(m ssh.ConnMetadata, key ssh.PublicKey) (*ssh.Permissions
 // error of ctx.
 func (s *Server) Shutdown(ctx context.Context) error {
 	s.stop()
-	done := make(chan struct{})
-	go func() {
-		s.running.Wait()
-		close(done)
-	}()
-	select {
-	case <-done:
-		return nil
-	case <-ctx.Done():
-		return ctx.Err()
-	}
+	return child.Await(ctx, &s.running)
 }
 
 func (s *Server) stop() {

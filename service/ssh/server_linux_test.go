@@ -7,6 +7,7 @@ import (
 	"crypto/rand"
 	"encoding/pem"
 	"errors"
+	"flag"
 	"fmt"
 	"io"
 	"log/slog"
@@ -15,7 +16,6 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
-	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -24,39 +24,16 @@ import (
 
 	"yodel/engine"
 	"yodel/engine/goroutine"
-	"yodel/internal/child"
 	"yodel/internal/users"
 	"yodel/yodeltest"
+	"yodel/yodeltest/programs"
 )
+
+// many is how many sessions the test of what is left behind has; 10,000 take some minutes.
+var many = flag.Int("sessions", 20, "sessions of TestNothingIsLeft")
 
 // patience bounds what a test waits for; nothing waits for it when all is well.
 const patience = 60 * time.Second
-
-// nobody is as whom programs run in tests that root runs.
-func nobody() *child.User {
-	if os.Geteuid() != 0 {
-		return nil
-	}
-	return &child.User{UID: 65534, GID: 65534}
-}
-
-// text is a log that a test can read while it grows.
-type text struct {
-	mu  sync.Mutex
-	buf bytes.Buffer
-}
-
-func (l *text) Write(p []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.buf.Write(p)
-}
-
-func (l *text) String() string {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.buf.String()
-}
 
 // rig is a server with one user, ada, whose password is "pass word", and whose key is in
 // the file key.
@@ -65,7 +42,7 @@ type rig struct {
 	srv  *Server
 	eng  goroutine.Engine
 	addr net.Addr
-	log  *text
+	log  *programs.Log
 	key  string
 	mine ssh.Signer
 }
@@ -73,7 +50,7 @@ type rig struct {
 func serve(t testing.TB, change func(*Config)) *rig {
 	t.Helper()
 	dir := t.TempDir()
-	r := &rig{t: t, log: &text{}, key: filepath.Join(dir, "key")}
+	r := &rig{t: t, log: &programs.Log{}, key: filepath.Join(dir, "key")}
 	var public string
 	r.mine, public = newKey(t, r.key)
 	if err := os.WriteFile(filepath.Join(dir, "authorized"), []byte("# those who may come\n\n"+public), 0o600); err != nil {
@@ -83,7 +60,7 @@ func serve(t testing.TB, change func(*Config)) *rig {
 	if _, err := users.Set(passwords, "ada", "pass word", "/"); err != nil {
 		t.Fatal(err)
 	}
-	cfg := Config{Log: slog.New(slog.NewTextHandler(r.log, nil)), User: nobody(), AuthorizedKeys: filepath.Join(dir, "authorized")}
+	cfg := Config{Log: slog.New(slog.NewTextHandler(r.log, nil)), User: programs.Nobody(), AuthorizedKeys: filepath.Join(dir, "authorized")}
 	var err error
 	if cfg.Users, err = users.Open(passwords, &users.Config{Delay: -1, Log: cfg.Log}); err != nil {
 		t.Fatal(err)
@@ -374,23 +351,7 @@ func (r *rig) hangUp(t *testing.T, pty bool, how string) {
 	case "server":
 		r.eng.Close()
 	}
-	wantGone(t, group[:])
-}
-
-func wantGone(t testing.TB, pids []int) {
-	t.Helper()
-	late := time.After(patience)
-	tick := time.NewTicker(5 * time.Millisecond)
-	defer tick.Stop()
-	for _, pid := range pids {
-		for syscall.Kill(pid, 0) != syscall.ESRCH {
-			select {
-			case <-tick.C:
-			case <-late:
-				t.Fatalf("process %d is still there", pid)
-			}
-		}
-	}
+	programs.WantGone(t, group[:])
 }
 
 // A1: who does not log in has a time, and is sent away at shutdown.
@@ -564,4 +525,40 @@ func TestOpenSSH(t *testing.T) {
 	if cmd.ProcessState.ExitCode() != 5 {
 		t.Errorf("%v\n%s\n%s", err, text, r.log)
 	}
+}
+
+// F5: sessions leave no terminal, descriptor, child or memory behind. It runs beside no
+// other.
+func TestNothingIsLeft(t *testing.T) {
+	r := serve(t, func(cfg *Config) { cfg.Shell = []string{"/bin/sh", "-c", "sleep 1000 & echo ready; read -r line"} })
+	(&programs.Sessions{
+		N: *many, AtOnce: 4,
+		Session: func(t testing.TB, i int) {
+			mine := *r
+			mine.t = t
+			c := mine.login()
+			defer c.Close()
+			s, err := c.NewSession()
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			out, err := s.StdoutPipe()
+			if err == nil && i%2 == 0 {
+				err = s.RequestPty("xterm", 24, 80, nil)
+			}
+			if err == nil {
+				err = s.Shell()
+			}
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			wantLine(t, out, "ready")
+		},
+		Settle: func() {
+			programs.Await(t, "no connection is served", func() bool { return r.eng.Stats().Active == 0 })
+			r.log.Forget()
+		},
+	}).LeaveNothing(t)
 }

@@ -4,6 +4,8 @@ import (
 	"context"
 	"net"
 	"sync"
+
+	"yodel/internal/child"
 )
 
 // A Server lets people sit at terminals of this machine. It is what engines call a
@@ -70,17 +72,7 @@ const goingDown = "The server is shutting down."
 // is left, or with the error of ctx.
 func (s *Server) Shutdown(ctx context.Context) error {
 	s.stop()
-	done := make(chan struct{})
-	go func() {
-		s.running.Wait()
-		close(done)
-	}()
-	select {
-	case <-done:
-		return nil
-	case <-ctx.Done():
-		return ctx.Err()
-	}
+	return child.Await(ctx, &s.running)
 }
 
 func (s *Server) stop() {

@@ -1,7 +1,6 @@
 package telnet
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"flag"
@@ -16,15 +15,17 @@ import (
 	"strconv"
 	"strings"
 	"sync"
-	"syscall"
 	"testing"
 	"time"
+
+	"golang.org/x/crypto/bcrypt"
 
 	"yodel/engine"
 	"yodel/engine/goroutine"
 	"yodel/internal/child"
 	"yodel/internal/users"
 	"yodel/yodeltest"
+	"yodel/yodeltest/programs"
 )
 
 // many is how many sessions the test of what is left behind has; 10,000 take some minutes.
@@ -33,32 +34,6 @@ var many = flag.Int("sessions", 20, "sessions of TestNothingIsLeft")
 // patience bounds what a test waits for; nothing waits for it when all is well.
 const patience = 60 * time.Second
 
-// nobody is as whom programs run in tests that root runs.
-func nobody() *child.User {
-	if os.Geteuid() != 0 {
-		return nil
-	}
-	return &child.User{UID: 65534, GID: 65534}
-}
-
-// text is a log that a test can read while it grows.
-type text struct {
-	mu  sync.Mutex
-	buf bytes.Buffer
-}
-
-func (l *text) Write(p []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.buf.Write(p)
-}
-
-func (l *text) String() string {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.buf.String()
-}
-
 // ada is a file in which one user is, made once.
 var ada = sync.OnceValues(func() (string, error) {
 	dir, err := os.MkdirTemp("", "yodel-telnet-")
@@ -66,8 +41,11 @@ var ada = sync.OnceValues(func() (string, error) {
 		return "", err
 	}
 	path := filepath.Join(dir, "users")
-	_, err = users.Set(path, "ada", "pass word", "/home")
-	return path, err
+	hash, err := bcrypt.GenerateFromPassword([]byte("pass word"), bcrypt.MinCost) // quick
+	if err != nil {
+		return "", err
+	}
+	return path, os.WriteFile(path, []byte("ada:"+string(hash)+":/home\n"), 0o600)
 })
 
 func TestMain(m *testing.M) {
@@ -83,7 +61,7 @@ type rig struct {
 	srv  *Server
 	eng  goroutine.Engine
 	addr net.Addr
-	log  *text
+	log  *programs.Log
 }
 
 // serve serves until the test is over. A script takes the shell's place.
@@ -93,8 +71,8 @@ func serve(t testing.TB, script string, cfg Config) *rig {
 	if err != nil {
 		t.Fatal(err)
 	}
-	r := &rig{t: t, log: &text{}}
-	cfg.Log, cfg.User = slog.New(slog.NewTextHandler(r.log, nil)), nobody()
+	r := &rig{t: t, log: &programs.Log{}}
+	cfg.Log, cfg.User = slog.New(slog.NewTextHandler(r.log, nil)), programs.Nobody()
 	if cfg.Users, err = users.Open(path, &users.Config{Delay: -1, Log: cfg.Log}); err != nil {
 		t.Fatal(err)
 	}
@@ -372,22 +350,6 @@ func (c *client) pids(n int) (all []int) {
 	return all
 }
 
-func wantGone(t testing.TB, pids []int) {
-	t.Helper()
-	late := time.After(patience)
-	tick := time.NewTicker(5 * time.Millisecond)
-	defer tick.Stop()
-	for _, pid := range pids {
-		for syscall.Kill(pid, 0) != syscall.ESRCH {
-			select {
-			case <-tick.C:
-			case <-late:
-				t.Fatalf("process %d is still there", pid)
-			}
-		}
-	}
-}
-
 // F5: a hang-up reaches the whole group, and those who do not want to hear of it.
 func TestHangUp(t *testing.T) {
 	t.Parallel()
@@ -410,7 +372,7 @@ func TestHangUp(t *testing.T) {
 			c := r.call().login()
 			group := c.pids(2)
 			do(r, c)
-			wantGone(t, group)
+			programs.WantGone(t, group)
 		})
 	}
 }
@@ -462,7 +424,7 @@ func TestNew(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := New(&Config{Users: file, Shell: []string{"sh"}, User: nobody()}); err == nil || !strings.Contains(err.Error(), "not an absolute path") {
+	if _, err := New(&Config{Users: file, Shell: []string{"sh"}, User: programs.Nobody()}); err == nil || !strings.Contains(err.Error(), "not an absolute path") {
 		t.Error(err)
 	}
 	if os.Geteuid() == 0 {
@@ -478,64 +440,27 @@ func TestNew(t *testing.T) {
 	c.wantEnd()
 }
 
-// F5: sessions leave no terminal, descriptor or child behind. It runs beside no other.
+// F5: sessions leave no terminal, descriptor, child or memory behind. It runs beside no
+// other.
 func TestNothingIsLeft(t *testing.T) {
 	r := serve(t, `sleep 1000 & echo ready; read -r line`, Config{})
-	session := func() {
-		c := r.call().login()
-		c.want("ready")
-		c.nc.Close()
-	}
-	session()
-	r.wantQuiet()
-	before := descriptors(t)
-	var clients sync.WaitGroup
-	turn := make(chan struct{}, 4)
-	for range *many {
-		turn <- struct{}{}
-		clients.Go(func() {
-			defer func() { <-turn }()
-			session()
-		})
-	}
-	clients.Wait()
-	r.wantQuiet()
-	if after := descriptors(t); after > before {
-		t.Errorf("%d descriptors before %d sessions, %d after", before, *many, after)
-	}
-	kids, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/children", os.Getpid()))
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, file := range kids {
-		if text, _ := os.ReadFile(file); len(bytes.TrimSpace(text)) > 0 {
-			t.Errorf("children are left: %s", text)
-		}
-	}
-}
-
-func descriptors(t testing.TB) int {
-	t.Helper()
-	all, err := os.ReadDir("/proc/self/fd")
-	if err != nil {
-		t.Fatal(err)
-	}
-	return len(all)
+	(&programs.Sessions{
+		N: *many, AtOnce: 4,
+		Session: func(t testing.TB, _ int) {
+			mine := *r
+			mine.t = t
+			c := mine.call().login()
+			c.want("ready")
+			c.nc.Close()
+		},
+		Settle: func() { r.wantQuiet(); r.log.Forget() },
+	}).LeaveNothing(t)
 }
 
 // wantQuiet waits until no connection is served.
 func (r *rig) wantQuiet() {
 	r.t.Helper()
-	late := time.After(patience)
-	tick := time.NewTicker(time.Millisecond)
-	defer tick.Stop()
-	for r.eng.Stats().Active > 0 {
-		select {
-		case <-tick.C:
-		case <-late:
-			r.t.Fatal("a connection does not end")
-		}
-	}
+	programs.Await(r.t, "no connection is served", func() bool { return r.eng.Stats().Active == 0 })
 }
 
 // The real client, driven by expect: a login, the terminal's size and type, an interrupt

@@ -12,7 +12,6 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"runtime"
 	"strconv"
 	"strings"
 	"syscall"
@@ -748,68 +747,6 @@ func TestCGIShutdownWaitsForAnswers(t *testing.T) {
 	if err := <-done; err != nil {
 		t.Errorf("Shutdown: %v", err)
 	}
-}
-
-// Many requests leave no process, no descriptor and no memory behind. The full number is
-// 10,000: YODEL_TEST_CGI_REQUESTS=10000.
-func TestCGILeavesNothing(t *testing.T) {
-	yodeltest.NeedLinux(t)
-	n := 200
-	if v, err := strconv.Atoi(os.Getenv("YODEL_TEST_CGI_REQUESTS")); err == nil {
-		n = v
-	}
-	s := cgi(t, &Config{}, map[string]string{
-		"mixed": "case $QUERY_STRING in 1) exit 1;; 2) sleep 1000 >&- 2>&- & ;; 3) kill -9 $$;; esac; echo Content-Type: text/plain; echo; cat",
-	})
-	ask := func(i int) { s.do("POST", "/cgi-bin/mixed?"+strconv.Itoa(i%10), "hello") }
-	for i := range 20 {
-		ask(i)
-	}
-	before := s.settle()
-	for i := range n {
-		ask(i)
-	}
-	after := s.settle()
-	if after.files > before.files+2 || after.goroutines > before.goroutines+2 || after.memory > before.memory+1<<20 {
-		t.Errorf("%+v, before %+v", after, before)
-	}
-	if pid, err := syscall.Wait4(-1, nil, syscall.WNOHANG, nil); err != syscall.ECHILD {
-		t.Errorf("there are children: %d, %v", pid, err)
-	}
-	t.Logf("%d requests; %+v, before %+v", n, after, before)
-}
-
-// usage is what this process has.
-type usage struct {
-	files, goroutines int
-	memory            uint64 // bytes in use
-}
-
-// settle waits until no program runs, and returns what is in use then.
-func (s *site) settle() usage {
-	s.t.Helper()
-	eventually(s.t, "all have ended", func() bool { return s.Stats().CGIRunning == 0 })
-	for _, log := range []*text{s.log, s.access} {
-		log.mu.Lock()
-		log.buf = bytes.Buffer{}
-		log.mu.Unlock()
-	}
-	for range 5 { // what has a finalizer, or was in a pool, is not freed by the first
-		runtime.GC()
-		<-time.After(5 * time.Millisecond)
-	}
-	var m runtime.MemStats
-	runtime.ReadMemStats(&m)
-	return usage{openFilesNow(s.t), runtime.NumGoroutine(), m.HeapAlloc}
-}
-
-func openFilesNow(t testing.TB) int {
-	t.Helper()
-	list, err := os.ReadDir("/proc/self/fd")
-	if err != nil {
-		t.Fatal(err)
-	}
-	return len(list)
 }
 
 // A client that does not read what a program says is found out by the door, and the

@@ -1,0 +1,26 @@
+package child
+
+import (
+	"context"
+	"sync"
+	"testing"
+)
+
+func TestAwait(t *testing.T) {
+	t.Parallel()
+	var all sync.WaitGroup
+	if err := Await(t.Context(), &all); err != nil {
+		t.Errorf("there is none: %v", err)
+	}
+	end := make(chan struct{})
+	all.Go(func() { <-end })
+	over, cancel := context.WithCancel(t.Context())
+	cancel()
+	if err := Await(over, &all); err != context.Canceled {
+		t.Errorf("no more time: %v", err)
+	}
+	close(end)
+	if err := Await(t.Context(), &all); err != nil {
+		t.Errorf("all have ended: %v", err)
+	}
+}
