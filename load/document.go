@@ -90,7 +90,10 @@ type Percentiles struct {
 
 // A ToolDocument is what the tool says of itself.
 type ToolDocument struct {
+	Driver       string   `json:"driver"`            // what moved the bytes
+	Refusal      string   `json:"refusal,omitempty"` // why it was no better one
 	Busy         *float64 `json:"busy,omitempty"`
+	Stolen       float64  `json:"stolen,omitempty"`
 	Starved      *float64 `json:"starved_us,omitempty"`
 	CPU          float64  `json:"cpu_us"`
 	Pauses       int64    `json:"gc_pauses"`
@@ -166,8 +169,11 @@ func (r *Report) Document() *Document {
 
 func (t *Testimony) document() ToolDocument {
 	d := ToolDocument{
-		CPU: micros(t.CPU), Pauses: t.Pauses, Paused: micros(t.Paused), LongestPause: micros(t.LongestPause),
+		Driver: t.Driver, Stolen: t.Stolen, CPU: micros(t.CPU), Pauses: t.Pauses, Paused: micros(t.Paused), LongestPause: micros(t.LongestPause),
 		Retransmits: t.Retransmits, MinRTT: micros(t.MinRTT), Drops: t.Drops,
+	}
+	if t.Refusal != nil {
+		d.Refusal = escape.String(t.Refusal.Error())
 	}
 	if t.Busy >= 0 {
 		d.Busy = &t.Busy

@@ -67,6 +67,9 @@ type worker struct {
 	mu     sync.Mutex
 	groups []*group
 	busy   busyness
+
+	driver  string // what moves its bytes
+	refusal error  // why it is not the driver that would be better; nil: it is
 }
 
 // A group is a worker's part of a target.
@@ -91,11 +94,10 @@ const (
 	open
 )
 
-// busyness is how much of its time a loop had nothing to do, and wanted a processor and
-// had none.
+// busyness is how long a loop's thread has run, and has waited for a processor.
 type busyness struct {
-	idle, told int64
-	starved    time.Duration
+	ran, starved time.Duration
+	known        bool
 }
 
 // take returns what g has counted, and has it count into another one. The caller gives

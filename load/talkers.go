@@ -51,6 +51,7 @@ type talker struct {
 }
 
 func newTalkers(w *worker) driver {
+	w.driver = Goroutines
 	d := &talkers{worker: w, started: make(chan struct{}), changed: make(chan struct{}, 1), http: make(map[*group]*fetcher)}
 	d.ctx, d.cancel = context.WithCancel(context.Background())
 	for _, g := range w.groups {

@@ -84,7 +84,7 @@ http://HOST/PATH, which gets a page and compares it with the first. Several shar
 		},
 	}
 	f.bind(cmd.Flags())
-	advanced(cmd, "ramp", "steps", "touch", "bulk", "no-verify", "reconnect", "timeout", "threads", "seed",
+	advanced(cmd, "ramp", "steps", "touch", "bulk", "no-verify", "reconnect", "timeout", "threads", "driver", "seed",
 		"from", "weights", "admin", "trace", "pin", "insecure", "server-name", "quiet", "search", "new-conns", "arrivals", "watch")
 	cmd.MarkFlagsMutuallyExclusive("pin", "insecure")
 	cmd.MarkFlagsMutuallyExclusive("rate", "steps", "touch")
@@ -120,6 +120,7 @@ func (f *loadFlags) bind(fs *pflag.FlagSet) {
 	fs.IntVar(&p.Reconnect, "reconnect", 0, "make a broken connection anew so many `times`; -1: always")
 	fs.DurationVar(&p.Timeout, "timeout", 0, "give up on connecting, and on an answer, after so long (10s; a datagram: 1s)")
 	fs.IntVar(&p.Threads, "threads", 0, "event loops (one for each processor, at most one for every 32 connections)")
+	fs.StringVar(&p.Driver, "driver", "", "move the bytes by `uring` or epoll (uring where it is possible; Linux)")
 	fs.Uint64Var(&p.Seed, "seed", 0, "another number makes other bytes, and other random arrivals")
 	fs.StringVar(&f.from, "from", "", "spread the source addresses over this `network`, as 127.0.0.0/8")
 	fs.IntSliceVar(&f.weights, "weights", nil, "the targets' shares of the traffic: 3,1")

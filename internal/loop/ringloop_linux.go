@@ -60,6 +60,7 @@ const (
 	kindSend
 	kindWatch
 	kindCancel
+	kindAwait
 )
 
 func nameOf(kind uint64, key int32) uint64 { return kind<<56 | uint64(uint32(key)) }
@@ -152,6 +153,10 @@ func (l *RingLoop) Run(h RingHandler) {
 // turn waits once and tells what has come; posted calls are made last.
 func (l *RingLoop) turn(h RingHandler, look func(uintptr) bool, due func(*Timer)) {
 	l.wait(look)
+	l.tellAll(h, due)
+}
+
+func (l *RingLoop) tellAll(h RingHandler, due func(*Timer)) {
 	l.tick()
 	l.received = 0
 	posted := l.tell(h)
@@ -189,6 +194,8 @@ func (l *RingLoop) tell(h RingHandler) (posted bool) {
 				posted = true
 			}
 			l.tellWatched(h, key, c)
+		case kindAwait:
+			h.Ready(key)
 		}
 	}
 	atomic.StoreUint32(r.cqHead, head)
