@@ -115,7 +115,7 @@ func (c *conn) connected() {
 	if c.broken > 0 {
 		t.Reconnects++
 	}
-	record(&t.Connect, now-c.began)
+	t.connect.record(now - c.began)
 	c.trace(trace.Connect, "", nil)
 	switch {
 	case !c.looper.started:
@@ -168,7 +168,7 @@ func (c *conn) refill(now int64, n int) {
 // beginDue begins a message of an open loop's schedule, and notes how late the tool is.
 func (c *conn) beginDue(intended, now int64) {
 	c.set.tally.Due++
-	record(&c.set.tally.Lateness, now-max(intended, c.freeAt))
+	c.set.tally.lateness.record(now - max(intended, c.freeAt))
 	c.begin(intended, now)
 	if c.room() {
 		c.set.free.put(c)
@@ -263,7 +263,7 @@ func (c *conn) heard(n int, now int64) {
 	c.set.tally.BytesIn += int64(n)
 	if !c.spoke {
 		c.spoke = true
-		record(&c.set.tally.FirstByte, now-c.oldest())
+		c.set.tally.firstByte.record(now - c.oldest())
 	}
 }
 

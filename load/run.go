@@ -152,7 +152,7 @@ func (r *run) resolve(ctx context.Context) error {
 			return err
 		}
 		to.took = time.Since(from)
-		record(&r.sums.targets[i].Name, int64(to.took))
+		r.sums.targets[i].name.record(int64(to.took))
 		to.addr = netip.AddrPortFrom(addrs[0], t.Address.Port)
 		if len(addrs) > 1 {
 			r.choose(ctx, to)
@@ -367,7 +367,7 @@ type Progress struct {
 func (r *run) progress(now int64, recent *tally) *Progress {
 	p := &Progress{
 		Elapsed: time.Duration(max(now-r.zero, 0)), Counts: r.sums.all.Counts,
-		Errors: r.sums.all.errors, Recent: recent.Times.filled().Latency,
+		Errors: r.sums.all.errors, Recent: recent.latency.export(),
 	}
 	if n := len(r.series.points); n > 0 {
 		p.Rate = r.series.points[n-1].Rate

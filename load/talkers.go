@@ -200,7 +200,7 @@ func (d *talkers) pumpDue(g *group) {
 		if t == nil {
 			return
 		}
-		record(&g.tally.Lateness, now-max(due, t.freeAt))
+		g.tally.lateness.record(now - max(due, t.freeAt))
 		t.begin(due, now)
 		g.feed.advance()
 	}
@@ -314,9 +314,9 @@ func (t *talker) dial() (*sock.Conn, error) {
 	if t.broken > 0 {
 		tally.Reconnects++
 	}
-	record(&tally.Connect, int64(phases.Connect))
+	tally.connect.record(int64(phases.Connect))
 	if phases.TLS > 0 {
-		record(&tally.TLS, int64(phases.TLS))
+		tally.tls.record(int64(phases.TLS))
 	}
 	return conn, nil
 }
@@ -432,7 +432,7 @@ func (t *talker) take(p []byte) error {
 	t.group.tally.BytesIn += int64(len(p))
 	if !t.spoke {
 		t.spoke = true
-		record(&t.group.tally.FirstByte, now-t.lane.oldest())
+		t.group.tally.firstByte.record(now - t.lane.oldest())
 	}
 	t.present = now
 	right := t.lane.received(p, t.answered)

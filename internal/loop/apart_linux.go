@@ -2,6 +2,7 @@ package loop
 
 import (
 	"os"
+	"runtime"
 	"syscall"
 	"time"
 	"unsafe"
@@ -47,7 +48,7 @@ func (l *Loop) RunApart(h Handler) {
 	due := h.Due // made once, because it is allocated
 	for !l.stopped {
 		l.waitApart()
-		l.tick()
+		l.tickApart()
 		posted := false
 		for i := range l.events[:l.found] {
 			if e := &l.events[i]; e.Fd != bellKey {
@@ -69,14 +70,36 @@ func (l *Loop) RunApart(h Handler) {
 	}
 }
 
+// holds is how many waits of hold follow each other before one of which the scheduler knows:
+// after such a one its monitor looks every 20 µs for a while whether there is more to do, which
+// costs more than these waits.
+const holds = 8
+
 func (l *Loop) waitApart() {
 	limit := l.limit()
-	first := min(limit, hold)
-	if l.found = l.poll(first); l.found > 0 || limit == first {
-		return
+	for range holds {
+		first := min(limit, hold)
+		if l.found = l.poll(first); l.found > 0 || limit == first {
+			return
+		}
+		limit -= first
+		runtime.Gosched()
 	}
-	l.found = l.block(limit - first)
+	l.found = l.block(limit)
 	l.yield = time.Now()
+}
+
+// apartTurn is turnTime of a loop apart.
+const apartTurn = 3 * time.Millisecond
+
+// tickApart reads the clock, once a turn, and lets other goroutines run now and then. The
+// runtime's monitor is not told, because these loops are never all that it waits for.
+func (k *keeper) tickApart() {
+	k.now = time.Now()
+	if k.now.Sub(k.yield) > apartTurn {
+		k.yield = k.now
+		runtime.Gosched()
+	}
 }
 
 // block waits for events for at most d, and the scheduler knows of it.

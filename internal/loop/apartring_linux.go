@@ -24,6 +24,7 @@ func (l *RingLoop) RunApart(h RingHandler) {
 	due := h.Due // made once, because it is allocated
 	for !l.stopped {
 		l.waitApart()
+		l.tickApart()
 		l.tellAll(h, due)
 	}
 }
@@ -39,19 +40,23 @@ func (l *RingLoop) waitApart() {
 		l.backOff(r.enter(0, enterGetEvents))
 		return
 	}
-	first := min(limit, hold)
 	r.arg.minWait = uint32(batchTime / time.Microsecond)
 	if want == 1 {
 		r.arg.minWait = 0
 	}
-	r.time = unix.NsecToTimespec(int64(first))
-	errno := r.enter(want, enterGetEvents|enterExtArg)
-	l.backOff(errno)
-	if errno == unix.EINTR || r.failed(errno) || limit == first || !r.nothing() {
-		return
+	for range holds {
+		first := min(limit, hold)
+		r.time = unix.NsecToTimespec(int64(first))
+		errno := r.enter(want, enterGetEvents|enterExtArg)
+		l.backOff(errno)
+		if errno == unix.EINTR || r.failed(errno) || limit == first || !r.nothing() {
+			return
+		}
+		limit -= first
+		want, r.arg.minWait = 1, 0
+		runtime.Gosched()
 	}
-	r.arg.minWait = 0
-	r.time = unix.NsecToTimespec(int64(limit - first))
+	r.time = unix.NsecToTimespec(int64(limit))
 	l.backOff(r.block())
 	l.yield = time.Now()
 }

@@ -153,11 +153,12 @@ func (l *RingLoop) Run(h RingHandler) {
 // turn waits once and tells what has come; posted calls are made last.
 func (l *RingLoop) turn(h RingHandler, look func(uintptr) bool, due func(*Timer)) {
 	l.wait(look)
+	l.tick()
 	l.tellAll(h, due)
 }
 
+// tellAll tells what has come.
 func (l *RingLoop) tellAll(h RingHandler, due func(*Timer)) {
-	l.tick()
 	l.received = 0
 	posted := l.tell(h)
 	if len(l.again) > 0 {
