@@ -83,20 +83,18 @@ func (l *Loop) waitApart() {
 			return
 		}
 		limit -= first
-		runtime.Gosched()
+		l.tickApart()
 	}
 	l.found = l.block(limit)
 	l.yield = time.Now()
 }
 
-// apartTurn is turnTime of a loop apart.
-const apartTurn = 3 * time.Millisecond
-
-// tickApart reads the clock, once a turn, and lets other goroutines run now and then. The
-// runtime's monitor is not told, because these loops are never all that it waits for.
+// tickApart reads the clock, once a turn, and lets other goroutines run now and then, which
+// costs a locked thread two switches. The runtime's monitor is not told, because these loops
+// are never all that it waits for.
 func (k *keeper) tickApart() {
 	k.now = time.Now()
-	if k.now.Sub(k.yield) > apartTurn {
+	if k.now.Sub(k.yield) > turnTime {
 		k.yield = k.now
 		runtime.Gosched()
 	}

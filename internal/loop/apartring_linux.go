@@ -54,7 +54,7 @@ func (l *RingLoop) waitApart() {
 		}
 		limit -= first
 		want, r.arg.minWait = 1, 0
-		runtime.Gosched()
+		l.tickApart()
 	}
 	r.time = unix.NsecToTimespec(int64(limit))
 	l.backOff(r.block())
