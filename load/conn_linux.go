@@ -56,7 +56,7 @@ func newConn(d *looper, s *set, key int32) *conn {
 // connect makes a socket and begins to connect it.
 func (c *conn) connect() {
 	r := c.looper.run
-	c.number = int(r.conns.Add(1) - 1)
+	c.number = r.nextNumber()
 	c.id = trace.NewID()
 	c.spoke, c.messages, c.in, c.out = false, 0, 0, 0
 	if c.lane != nil {
@@ -247,7 +247,7 @@ func (c *conn) came(p []byte, now int64) (more bool) {
 	d.present, d.at, d.whole = c, now, 0
 	right := c.lane.received(p, d.done)
 	if !right && !c.lane.suspicious() {
-		c.fail(c.lane.fault(int(d.run.conns.Load())))
+		c.fail(c.lane.fault(d.run.numbers()))
 		return false
 	}
 	if !right { // for what follows it is waited a little, not for long
@@ -283,7 +283,7 @@ func (c *conn) took(now int64, whole int) {
 // datagram takes a datagram that came.
 func (c *conn) datagram(p []byte, now int64) {
 	d, t := c.looper, c.set.tally
-	a := c.dgram.received(p, int(d.run.conns.Load()))
+	a := c.dgram.received(p, d.run.numbers())
 	switch {
 	case a.fault != nil && !a.known:
 		t.failed(a.fault.Class, a.fault) // whose answer it is can't be told: that one will be lost
@@ -324,7 +324,7 @@ func (c *conn) datagram(p []byte, now int64) {
 func (c *conn) ended() {
 	switch l := c.lane; {
 	case l.suspect != nil:
-		c.fail(l.fault(int(c.looper.run.conns.Load())))
+		c.fail(l.fault(c.looper.run.numbers()))
 	case l.truncated() != nil:
 		c.fail(l.truncated())
 	default:
@@ -347,7 +347,7 @@ func (c *conn) due() {
 	case c.state == open && c.dgram != nil:
 		c.expire(now)
 	case c.state == open && c.lane.suspect != nil:
-		c.fail(c.lane.fault(int(r.conns.Load())))
+		c.fail(c.lane.fault(r.numbers()))
 	case c.state == open && c.lane.flying() > 0:
 		if now-c.lane.oldest() >= int64(r.plan.Timeout) {
 			c.fail(os.ErrDeadlineExceeded)

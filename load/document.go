@@ -278,22 +278,28 @@ func ReadDocument(r io.Reader) (*Document, error) {
 	return found, nil
 }
 
-// histogram decodes one of d's. It is what a file says: nothing of it is believed.
+// histogram decodes one of d's.
 func (d *Document) histogram(name string) (h *hdrhistogram.Histogram, err error) {
 	text, ok := d.Histograms[name]
 	if !ok {
 		return nil, fmt.Errorf("it has no histogram %q", name)
 	}
-	if _, err := base64.StdEncoding.DecodeString(text); err != nil {
-		return nil, fmt.Errorf("histogram %q: %w", name, err)
-	}
-	defer func() {
-		if p := recover(); p != nil { // the decoder's, of bytes that no encoder makes
-			h, err = nil, fmt.Errorf("histogram %q: %v", name, p)
-		}
-	}()
-	if h, err = hdrhistogram.Decode([]byte(text)); err != nil {
+	if h, err = DecodeHistogram(text); err != nil {
 		return nil, fmt.Errorf("histogram %q: %w", name, err)
 	}
 	return h, nil
+}
+
+// DecodeHistogram undoes EncodeHistogram. It may be what a file says: nothing of it is
+// believed.
+func DecodeHistogram(text string) (h *hdrhistogram.Histogram, err error) {
+	if _, err := base64.StdEncoding.DecodeString(text); err != nil {
+		return nil, err
+	}
+	defer func() {
+		if p := recover(); p != nil { // the decoder's, of bytes that no encoder makes
+			h, err = nil, fmt.Errorf("%v", p)
+		}
+	}()
+	return hdrhistogram.Decode([]byte(text))
 }

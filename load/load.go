@@ -111,6 +111,13 @@ type Plan struct {
 	// Progress. If nil, nobody is.
 	Progress func(*Progress)
 
+	// Part says which part of the plan a run is. The zero Part is all of it.
+	Part Part
+
+	// Opened is called when all connections are made, or can't be; sending begins when it
+	// returns. If nil, sending begins at once.
+	Opened func()
+
 	// slow is called for each message that has come back, in tests of what is said of a
 	// tool that is slow.
 	slow func()
@@ -146,7 +153,10 @@ func (p *Plan) complete() error {
 	}
 	setDefault(&p.Timeout, 10*time.Second)
 	setDefault(&p.Drain, p.Timeout)
-	return p.check()
+	if err := p.check(); err != nil {
+		return err
+	}
+	return p.take()
 }
 
 func (p *Plan) checkTargets() error {

@@ -227,7 +227,7 @@ func (r *run) threads(shares, onLoops []int) int {
 	}
 	n := r.plan.Threads
 	if n == 0 {
-		n = min(runtime.GOMAXPROCS(0), max(conns/32, 1))
+		n = min(max(runtime.GOMAXPROCS(0)/r.plan.Part.Of, 1), max(conns/32, 1))
 	}
 	return min(n, fewest)
 }
@@ -264,6 +264,9 @@ func (r *run) push(ctx context.Context) {
 	select {
 	case <-open:
 	case <-ctx.Done():
+	}
+	if r.plan.Opened != nil {
+		r.plan.Opened()
 	}
 	r.zero = r.now()
 	r.series.began(r.zero)
@@ -380,6 +383,20 @@ func (r *run) more(now int64) bool { return now < r.until && r.left.Add(-1) >= 0
 
 // over reports whether no message may be sent any more in a closed loop.
 func (r *run) over() bool { return r.now() >= r.until || r.left.Load() <= 0 }
+
+// nextNumber returns the number of the next connection, which is that of no other, in no
+// part.
+func (r *run) nextNumber() int {
+	return int(r.conns.Add(1)-1)*r.plan.Part.Of + r.plan.Part.Which
+}
+
+// numbers is what all numbers of connections are below; other parts may have one more.
+func (r *run) numbers() int {
+	if r.plan.Part.Of == 1 {
+		return int(r.conns.Load())
+	}
+	return int(r.conns.Load()+1) * r.plan.Part.Of
+}
 
 // source returns the address that connection n comes from; not valid: any.
 func (r *run) source(n int) netip.Addr {

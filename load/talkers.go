@@ -271,7 +271,7 @@ func (t *talker) connect() error {
 		t.mu.Lock()
 		defer t.mu.Unlock()
 		t.state = open
-		t.lane.conn = int(t.run.conns.Add(1)-1) % maxConns
+		t.lane.conn = t.run.nextNumber() % maxConns
 		t.number = t.lane.conn
 		poke(t.changed)
 		return nil
@@ -292,7 +292,7 @@ func (t *talker) connect() error {
 // dial makes a connection, and counts it and how long it took.
 func (t *talker) dial() (*sock.Conn, error) {
 	p := &t.run.plan
-	t.number = int(t.run.conns.Add(1) - 1)
+	t.number = t.run.nextNumber()
 	ctx, cancel := context.WithTimeout(t.ctx, p.Timeout)
 	defer cancel()
 	to := t.group.Address
@@ -437,7 +437,7 @@ func (t *talker) take(p []byte) error {
 	t.present = now
 	right := t.lane.received(p, t.answered)
 	if !right && !t.lane.suspicious() {
-		return t.lane.fault(int(t.run.conns.Load()))
+		return t.lane.fault(t.run.numbers())
 	}
 	if right && !t.exchanging() {
 		t.freeAt = now
@@ -479,7 +479,7 @@ func (t *talker) cut(err error) error {
 	defer t.mu.Unlock()
 	switch {
 	case t.lane.suspect != nil:
-		return t.lane.fault(int(t.run.conns.Load()))
+		return t.lane.fault(t.run.numbers())
 	case classOf(err) == EarlyClose && t.lane.truncated() != nil:
 		return t.lane.truncated()
 	}
@@ -533,7 +533,7 @@ func (t *talker) unfinished() {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if t.lane.suspect != nil && !t.stopped {
-		t.count(t.lane.fault(int(t.run.conns.Load())))
+		t.count(t.lane.fault(t.run.numbers()))
 	}
 	n := t.lane.flying()
 	t.lane.first = t.lane.next

@@ -32,8 +32,8 @@ type Counts struct {
 	Reconnects        int64 // of these, instead of one that had broken
 }
 
-// add adds other to c.
-func (c *Counts) add(o *Counts) {
+// Add adds o to c.
+func (c *Counts) Add(o *Counts) {
 	for _, p := range [][2]*int64{
 		{&c.Due, &o.Due},
 		{&c.Sent, &o.Sent},
@@ -116,7 +116,7 @@ func (t *tally) reset() {
 
 // merge adds o.
 func (t *tally) merge(o *tally) {
-	t.Counts.add(&o.Counts)
+	t.Counts.Add(&o.Counts)
 	from := o.all()
 	for i, h := range t.all() {
 		h.merge(from[i])

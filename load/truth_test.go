@@ -139,7 +139,7 @@ func honest(t *testing.T, run func() *Report) *Report {
 	t.Helper()
 	for range 3 {
 		r := run()
-		if r.Verdict.Limit != LimitClient || r.starvation()+r.Stolen < hungry/2 {
+		if r.Verdict.Limit != LimitClient || r.starvation()+r.stolen() < hungry/2 {
 			return r
 		}
 		t.Logf("once more: %+v", r.Verdict)

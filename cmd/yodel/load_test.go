@@ -98,3 +98,53 @@ func TestLiveProgress(t *testing.T) {
 		t.Error("bars of nothing")
 	}
 }
+
+// Several processes share a plan, and their report is one.
+func TestLoadInParts(t *testing.T) {
+	t.Parallel()
+	s := serve(t, "echo@127.0.0.1:0")
+	p := start(t, program(t), "load", s.address(0), "--procs", "3", "--conns", "7", "--count", "1000", "--json", "--fail-if", "lost>0", "--weights", "1")
+	if status := p.wait(t); status != 0 {
+		t.Fatalf("status %d: %s", status, p.err.String())
+	}
+	d, err := load.ReadDocument(strings.NewReader(p.out.String()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if d.Verified != 1000 || d.Connections != 7 || d.Conns != 7 || d.Latency == nil || len(d.Histograms) == 0 || d.Tool.Driver == "" {
+		t.Errorf("%+v", d)
+	}
+	p = start(t, program(t), "load", s.address(0), "--procs", "3", "--conns", "2")
+	if status := p.wait(t); status != 2 || strings.Count(p.err.String(), "each needs") != 1 {
+		t.Errorf("two connections for three: status %d: %s", status, p.err.String())
+	}
+}
+
+// Ctrl-C ends all of them, and the report says what they have done.
+func TestLoadInPartsInterrupted(t *testing.T) {
+	t.Parallel()
+	if runtime.GOOS == "windows" {
+		t.Skip("there a signal can't be sent to one process")
+	}
+	s := serve(t, "echo@127.0.0.1:0")
+	p := start(t, program(t), "load", s.address(0), "--procs", "2", "--conns", "4", "--duration", "1h")
+	p.await(t, &p.err, ` 1 s .*verified`)
+	p.signal(t, os.Interrupt)
+	if status := p.wait(t); status != 130 {
+		t.Errorf("status %d: %s", status, p.err.String())
+	}
+	for _, want := range []string{"4 connections made", "- the run was ended early"} {
+		if !strings.Contains(p.out.String(), want) {
+			t.Errorf("no %q in the report:\n%s", want, p.out.String())
+		}
+	}
+}
+
+// A process that is gone ends the run.
+func TestLoadPartThatIsGone(t *testing.T) {
+	t.Parallel()
+	q := &parting{loading: &loading{loadFlags: &loadFlags{procs: 2}}, parts: []*part{{}}}
+	if err := q.take(partEvent{over: true, err: io.ErrUnexpectedEOF}); err == nil || !strings.Contains(err.Error(), "process 1 of 2 has ended without a report") {
+		t.Errorf("%v", err)
+	}
+}
