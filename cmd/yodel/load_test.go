@@ -2,11 +2,15 @@ package main
 
 import (
 	"bytes"
+	"encoding/json"
 	"io"
+	"math"
+	"net"
 	"net/http"
 	"os"
 	"runtime"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -146,5 +150,87 @@ func TestLoadPartThatIsGone(t *testing.T) {
 	q := &parting{loading: &loading{loadFlags: &loadFlags{procs: 2}}, parts: []*part{{}}}
 	if err := q.take(partEvent{over: true, err: io.ErrUnexpectedEOF}); err == nil || !strings.Contains(err.Error(), "process 1 of 2 has ended without a report") {
 		t.Errorf("%v", err)
+	}
+}
+
+// overloaded echoes, and while more than so many messages come in 50 ms it takes 100 ms for each.
+type overloaded struct {
+	most int
+
+	mu    sync.Mutex
+	from  time.Time // of the present 50 ms
+	n     int
+	until time.Time // it is slow
+}
+
+func (o *overloaded) serve(c net.Conn) {
+	defer c.Close()
+	buf := make([]byte, 64)
+	for {
+		if _, err := io.ReadFull(c, buf); err != nil {
+			return
+		}
+		if o.isSlow(time.Now()) {
+			<-time.After(100 * time.Millisecond)
+		}
+		c.Write(buf)
+	}
+}
+
+func (o *overloaded) isSlow(now time.Time) bool {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if now.Sub(o.from) > 50*time.Millisecond {
+		o.from, o.n = now, 0
+	}
+	if o.n++; o.n > o.most {
+		o.until = now.Add(100 * time.Millisecond)
+	}
+	return now.Before(o.until)
+}
+
+// A search finds the rate that a server bears, to its step, or less where the machine bears less:
+// never more.
+func TestLoadSearch(t *testing.T) {
+	t.Parallel()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { l.Close() })
+	o := &overloaded{most: 50} // 1,000 a second
+	go func() {
+		for c, err := l.Accept(); err == nil; c, err = l.Accept() {
+			go o.serve(c)
+		}
+	}()
+	p := start(t, program(t), "load", l.Addr().String(), "--search", "p90<50ms", "--rate", "400", "--duration", "250ms", "--conns", "8", "--json")
+	status := p.wait(t)
+	var tries []tryJSON
+	kept, missed := 0.0, math.Inf(1)
+	for line := range strings.Lines(p.out.String()) {
+		var try tryJSON
+		if err := json.Unmarshal([]byte(line), &try); err != nil {
+			t.Fatal(err)
+		}
+		switch {
+		case try.Type != "try":
+			continue
+		case try.Kept:
+			kept = max(kept, try.Asked)
+		default:
+			missed = min(missed, try.Asked)
+		}
+		tries = append(tries, try)
+	}
+	if kept == 0 {
+		t.Skipf("this machine bears no rate at all now: status %d, %s", status, p.err.String())
+	}
+	d, err := load.ReadDocument(strings.NewReader(p.out.String()))
+	if err != nil || status != 0 || d.Asked != kept {
+		t.Fatalf("status %d, %v, the report is of %v/s", status, err, d)
+	}
+	if kept > 1100 || missed < kept || missed > kept*1.06 {
+		t.Errorf("%v/s is kept and %v/s is missed by a server that bears 1000/s: %+v", kept, missed, tries)
 	}
 }
