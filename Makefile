@@ -47,7 +47,7 @@ fuzz: ## fuzz each target for FUZZTIME (30s)
 cover: ## run the tests and print each package's coverage against tools/coverage.txt
 	@COVERAGE=all scripts/test tests coverage
 
-bench: ## measure echo beside C and other libraries, and kv beside redis-server, on a quiet Linux (12 min); ARGS=-short: 20 s
+bench: ## measure echo beside C and other libraries, clients, and kv beside redis-server, on a quiet Linux (14 min); ARGS=-short: 20 s
 	@cd bench && $(GO) build -o ../bin/bench . && ../bin/bench $(ARGS)
 
 bench-idle: ## open N (18000) idle connections on ENGINE (epoll), say what each costs, have every one echo

@@ -1,7 +1,7 @@
 // Bench measures yodel's echo beside plain C and other Go libraries, and prints the
 // table that README.md keeps. It needs Linux, two processors and a C compiler.
 //
-//	go run . [flags]            the tables: echo, then examples/kv beside redis-server
+//	go run . [flags]            the tables: echo, clients, then examples/kv beside redis-server
 //	go run . -short             less of it, in a minute
 //	go run . -idle N [flags]    what N idle connections cost
 //
@@ -40,6 +40,7 @@ type settings struct {
 	idleTime time.Duration
 	redis    bool
 	echo     bool
+	client   bool // measure clients too
 }
 
 func main() {
@@ -65,13 +66,14 @@ func parse(args []string) (*settings, error) {
 	f.StringVar(&set.engine, "engine", "epoll", "yodel's `engine` for -idle")
 	f.BoolVar(&set.echo, "echo", true, "measure echo")
 	f.BoolVar(&set.redis, "redis", true, "measure examples/kv beside redis-server")
+	f.BoolVar(&set.client, "clients", true, "measure yodel load beside the C client and fortio")
 	short := f.Bool("short", false, "measure yodel and the best of each kind with 100 connections only, in fewer turns")
 	conns := f.String("conns", "1,100,1000,10000", "`numbers` of connections")
 	sizes := f.String("sizes", "64,4096", "sizes of messages in `bytes`")
 	depths := f.String("depths", "1,16", "`numbers` of messages in flight")
 	f.Parse(args)
 	if *short {
-		set.rounds, set.redis, set.bulk = 5, false, false
+		set.rounds, set.redis, set.bulk, set.client = 5, false, false, false
 		*only, *conns, *sizes, *depths = "C io_uring waiting,yodel epoll,yodel uring,gnet", "100", "64", "1,16"
 	}
 	for list, text := range map[*[]int]string{&set.conns: *conns, &set.sizes: *sizes, &set.depths: *depths} {
@@ -114,6 +116,11 @@ func run(set *settings, out io.Writer) error {
 	from := time.Now()
 	if set.echo {
 		if err := s.table(set, out); err != nil {
+			return err
+		}
+	}
+	if set.client {
+		if err := s.clients(set, out); err != nil {
 			return err
 		}
 	}

@@ -53,6 +53,9 @@ func (s *stage) build(source string) (string, error) {
 		return program, nil
 	}
 	cmd := exec.CommandContext(s.ctx, "go", "build", "-o", program, source)
+	if ours, ok := strings.CutPrefix(source, "../"); ok { // of another module, whose go.mod counts
+		cmd = exec.CommandContext(s.ctx, "go", "build", "-C", "..", "-o", program, "./"+ours)
+	}
 	if strings.HasSuffix(source, ".c") {
 		cmd = exec.CommandContext(s.ctx, "cc", "-O2", "-Wall", "-Wextra", "-o", program, source)
 	}

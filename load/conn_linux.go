@@ -16,6 +16,7 @@ type conn struct {
 	set    *set
 	key    int32
 	fd     int
+	socket *socket // what a ring knows of it; nil over epoll
 	state  state
 	number int // of the connection, in the run
 	id     trace.ConnID
@@ -55,7 +56,7 @@ func newConn(d *looper, s *set, key int32) *conn {
 // connect makes a socket and begins to connect it.
 func (c *conn) connect() {
 	r := c.looper.run
-	c.number = int(r.conns.Add(1) - 1)
+	c.number = r.nextNumber()
 	c.id = trace.NewID()
 	c.spoke, c.messages, c.in, c.out = false, 0, 0, 0
 	if c.lane != nil {
@@ -84,7 +85,7 @@ func (c *conn) tryConnect() {
 		return
 	}
 	c.fd = fd
-	if err := c.looper.loop.Add(fd, c.key, loop.Readable|loop.Writable|loop.Ended|loop.Edge); err != nil {
+	if err := c.looper.loop.dialed(c); err != nil {
 		c.fail(err)
 		return
 	}
@@ -106,14 +107,15 @@ func (c *conn) connected() {
 		return
 	}
 	now := c.looper.run.now()
-	c.state, c.opened, c.writable = open, now, true
+	c.state, c.opened = open, now
+	c.looper.loop.opened(c)
 	c.freeAt = now
 	t := c.set.tally
 	t.Connections++
 	if c.broken > 0 {
 		t.Reconnects++
 	}
-	record(&t.Connect, now-c.began)
+	t.connect.record(now - c.began)
 	c.trace(trace.Connect, "", nil)
 	switch {
 	case !c.looper.started:
@@ -154,7 +156,7 @@ func (c *conn) refill(now int64, n int) {
 	}
 	for range n {
 		if !c.room() || !c.looper.run.more(now) {
-			return
+			break
 		}
 		c.begin(now, now)
 	}
@@ -166,7 +168,7 @@ func (c *conn) refill(now int64, n int) {
 // beginDue begins a message of an open loop's schedule, and notes how late the tool is.
 func (c *conn) beginDue(intended, now int64) {
 	c.set.tally.Due++
-	record(&c.set.tally.Lateness, now-max(intended, c.freeAt))
+	c.set.tally.lateness.record(now - max(intended, c.freeAt))
 	c.begin(intended, now)
 	if c.room() {
 		c.set.free.put(c)
@@ -224,98 +226,28 @@ func (c *conn) oldest() int64 {
 	return c.lane.oldest()
 }
 
-// ready goes on with what the socket is ready for; no event at all is more of the same.
-func (c *conn) ready(e loop.Events) {
-	if e&loop.Writable != 0 {
-		c.writable = true
-	}
-	if e&^loop.Writable != 0 || e == 0 {
-		c.read(e&(loop.Ended|loop.Broken) != 0)
-	}
-	if c.state == open && c.lane != nil && c.lane.unsent() > 0 {
-		c.push(c.looper.run.now())
-	}
-}
-
 // push sends what is to be sent, as far as the socket takes it; now is what time it is.
 func (c *conn) push(now int64) {
-	l := c.lane
-	if l == nil {
-		return
-	}
-	for began := now; c.writable && l.unsent() > 0; began = c.looper.run.now() {
-		p := l.output(c.looper.out)
-		n, errno := loop.Send(c.fd, p)
-		if errno != 0 {
-			if errno == syscall.EAGAIN {
-				c.writable = false
-			} else if errno != syscall.EINTR {
-				c.breaks("send", errno)
-			}
-			return
-		}
-		c.set.tally.BytesOut += int64(n)
-		c.out += int64(n)
-		l.wrote(n, began)
-		c.writable = n == len(p)
+	if c.lane != nil && c.lane.unsent() > 0 {
+		c.looper.loop.push(c, now)
 	}
 }
 
-// breaks ends the connection because of a call that failed; what came before that is
-// counted first.
-func (c *conn) breaks(call string, errno syscall.Errno) {
-	if call == "send" {
-		for c.state == open && c.receive() {
-		}
-	}
-	if c.state == open {
-		c.fail(os.NewSyscallError(call, errno))
-	}
+// wrote counts n bytes that were sent by a call that began at a time.
+func (c *conn) wrote(n int, began int64) {
+	c.set.tally.BytesOut += int64(n)
+	c.out += int64(n)
+	c.lane.wrote(n, began)
 }
 
-// reads is how often a socket is read before it is another's turn.
-const reads = 4
-
-// read takes what has come: until a read does not fill the buffer, or to the end.
-func (c *conn) read(toEnd bool) {
-	for range reads {
-		before := c.in
-		if !c.receive() || !toEnd && c.in-before < bufferSize && c.dgram == nil {
-			return
-		}
-	}
-	c.looper.loop.Again(c.key)
-}
-
-// receive reads once, and reports whether there may be more.
-func (c *conn) receive() (more bool) {
+// came takes what has come at a time, and reports whether the connection goes on.
+func (c *conn) came(p []byte, now int64) (more bool) {
+	c.heard(len(p), now)
 	d := c.looper
-	n, errno := loop.Receive(c.fd, d.in)
-	switch {
-	case errno == syscall.EAGAIN:
-		return false
-	case errno == syscall.EINTR:
-		return true
-	case errno != 0 && c.dgram != nil: // an ICMP error of one datagram: the socket goes on
-		c.set.tally.failed(classOf(errno), os.NewSyscallError("recv", errno))
-		return true
-	case errno != 0:
-		c.breaks("recv", errno)
-		return false
-	case n == 0 && c.dgram == nil:
-		c.ended()
-		return false
-	}
-	now := d.run.now()
-	c.heard(n, now)
-	if c.dgram != nil {
-		c.datagram(d.in[:n], now)
-		return true
-	}
 	d.present, d.at, d.whole = c, now, 0
-	right := c.lane.received(d.in[:n], d.done)
+	right := c.lane.received(p, d.done)
 	if !right && !c.lane.suspicious() {
-		c.fail(c.lane.fault(int(d.run.conns.Load())))
+		c.fail(c.lane.fault(d.run.numbers()))
 		return false
 	}
 	if !right { // for what follows it is waited a little, not for long
@@ -331,7 +263,7 @@ func (c *conn) heard(n int, now int64) {
 	c.set.tally.BytesIn += int64(n)
 	if !c.spoke {
 		c.spoke = true
-		record(&c.set.tally.FirstByte, now-c.oldest())
+		c.set.tally.firstByte.record(now - c.oldest())
 	}
 }
 
@@ -351,7 +283,7 @@ func (c *conn) took(now int64, whole int) {
 // datagram takes a datagram that came.
 func (c *conn) datagram(p []byte, now int64) {
 	d, t := c.looper, c.set.tally
-	a := c.dgram.received(p, int(d.run.conns.Load()))
+	a := c.dgram.received(p, d.run.numbers())
 	switch {
 	case a.fault != nil && !a.known:
 		t.failed(a.fault.Class, a.fault) // whose answer it is can't be told: that one will be lost
@@ -392,7 +324,7 @@ func (c *conn) datagram(p []byte, now int64) {
 func (c *conn) ended() {
 	switch l := c.lane; {
 	case l.suspect != nil:
-		c.fail(l.fault(int(c.looper.run.conns.Load())))
+		c.fail(l.fault(c.looper.run.numbers()))
 	case l.truncated() != nil:
 		c.fail(l.truncated())
 	default:
@@ -415,7 +347,7 @@ func (c *conn) due() {
 	case c.state == open && c.dgram != nil:
 		c.expire(now)
 	case c.state == open && c.lane.suspect != nil:
-		c.fail(c.lane.fault(int(r.conns.Load())))
+		c.fail(c.lane.fault(r.numbers()))
 	case c.state == open && c.lane.flying() > 0:
 		if now-c.lane.oldest() >= int64(r.plan.Timeout) {
 			c.fail(os.ErrDeadlineExceeded)
@@ -504,7 +436,7 @@ func (c *conn) close(why string) {
 	}
 	c.trace(trace.Close, why, nil)
 	c.looper.run.kernel.look(c.fd, c.dgram != nil)
-	loop.Close(c.fd)
+	c.looper.loop.close(c)
 	c.fd = -1
 }
 

@@ -90,7 +90,10 @@ type Percentiles struct {
 
 // A ToolDocument is what the tool says of itself.
 type ToolDocument struct {
+	Driver       string   `json:"driver"`            // what moved the bytes
+	Refusal      string   `json:"refusal,omitempty"` // why it was no better one
 	Busy         *float64 `json:"busy,omitempty"`
+	Stolen       float64  `json:"stolen,omitempty"`
 	Starved      *float64 `json:"starved_us,omitempty"`
 	CPU          float64  `json:"cpu_us"`
 	Pauses       int64    `json:"gc_pauses"`
@@ -166,8 +169,11 @@ func (r *Report) Document() *Document {
 
 func (t *Testimony) document() ToolDocument {
 	d := ToolDocument{
-		CPU: micros(t.CPU), Pauses: t.Pauses, Paused: micros(t.Paused), LongestPause: micros(t.LongestPause),
+		Driver: t.Driver, Stolen: t.Stolen, CPU: micros(t.CPU), Pauses: t.Pauses, Paused: micros(t.Paused), LongestPause: micros(t.LongestPause),
 		Retransmits: t.Retransmits, MinRTT: micros(t.MinRTT), Drops: t.Drops,
+	}
+	if t.Refusal != nil {
+		d.Refusal = escape.String(t.Refusal.Error())
 	}
 	if t.Busy >= 0 {
 		d.Busy = &t.Busy
@@ -272,22 +278,28 @@ func ReadDocument(r io.Reader) (*Document, error) {
 	return found, nil
 }
 
-// histogram decodes one of d's. It is what a file says: nothing of it is believed.
+// histogram decodes one of d's.
 func (d *Document) histogram(name string) (h *hdrhistogram.Histogram, err error) {
 	text, ok := d.Histograms[name]
 	if !ok {
 		return nil, fmt.Errorf("it has no histogram %q", name)
 	}
-	if _, err := base64.StdEncoding.DecodeString(text); err != nil {
-		return nil, fmt.Errorf("histogram %q: %w", name, err)
-	}
-	defer func() {
-		if p := recover(); p != nil { // the decoder's, of bytes that no encoder makes
-			h, err = nil, fmt.Errorf("histogram %q: %v", name, p)
-		}
-	}()
-	if h, err = hdrhistogram.Decode([]byte(text)); err != nil {
+	if h, err = DecodeHistogram(text); err != nil {
 		return nil, fmt.Errorf("histogram %q: %w", name, err)
 	}
 	return h, nil
+}
+
+// DecodeHistogram undoes EncodeHistogram. It may be what a file says: nothing of it is
+// believed.
+func DecodeHistogram(text string) (h *hdrhistogram.Histogram, err error) {
+	if _, err := base64.StdEncoding.DecodeString(text); err != nil {
+		return nil, err
+	}
+	defer func() {
+		if p := recover(); p != nil { // the decoder's, of bytes that no encoder makes
+			h, err = nil, fmt.Errorf("%v", p)
+		}
+	}()
+	return hdrhistogram.Decode([]byte(text))
 }

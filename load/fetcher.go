@@ -107,17 +107,17 @@ func (f *fetcher) phases(t *talker) *httptrace.ClientTrace {
 		ConnectStart: func(string, string) { began = time.Now() },
 		ConnectDone: func(_, _ string, err error) {
 			if err == nil {
-				count(func(y *tally) { y.Connections++; record(&y.Connect, int64(time.Since(began))) })
+				count(func(y *tally) { y.Connections++; y.connect.record(int64(time.Since(began))) })
 			}
 		},
 		TLSHandshakeStart: func() { handshake = time.Now() },
 		TLSHandshakeDone: func(_ tls.ConnectionState, err error) {
 			if err == nil {
-				count(func(y *tally) { record(&y.TLS, int64(time.Since(handshake))) })
+				count(func(y *tally) { y.tls.record(int64(time.Since(handshake))) })
 			}
 		},
 		WroteRequest:         func(httptrace.WroteRequestInfo) { wrote = time.Now() },
-		GotFirstResponseByte: func() { count(func(y *tally) { record(&y.FirstByte, int64(time.Since(wrote))) }) },
+		GotFirstResponseByte: func() { count(func(y *tally) { y.firstByte.record(int64(time.Since(wrote))) }) },
 	}
 }
 

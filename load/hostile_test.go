@@ -4,6 +4,7 @@ import (
 	"errors"
 	"io"
 	"net"
+	"path/filepath"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -113,13 +114,14 @@ func TestLyingServers(t *testing.T) {
 		{"flips a letter of a line", at1000(func(b, a []byte) []byte { a[0] ^= 1; return append(b, a...) }), Plan{Upper: true}, Corrupt, 1000, 1},
 		{"drops a letter of a line", at1000(func(b, a []byte) []byte { return append(b, a[1:]...) }), Plan{Upper: true, Pipeline: 8}, Lost, 1000, 1},
 	} {
-		for _, network := range []string{"tcp", "tls"} {
-			if network == "tls" && tt.want == ResetClass {
+		for _, way := range ways("tcp", "tls") {
+			if way.network == "tls" && tt.want == ResetClass {
 				continue // what a server resets there is below TLS
 			}
-			t.Run(tt.what+" over "+network, func(t *testing.T) {
+			t.Run(tt.what+" over "+way.String(), func(t *testing.T) {
 				t.Parallel()
 				p := tt.plan
+				p.Driver = way.driver
 				p.Count, p.Timeout, p.TLS, p.Seed = 100, 300*time.Millisecond, insecure, 1 // at byte 1000 of which no two neighbours are alike
 				handle := tt.handle
 				if p.Conns == 2 {
@@ -128,7 +130,7 @@ func TestLyingServers(t *testing.T) {
 				if p.Upper {
 					handle = func(c net.Conn) { tt.handle(capitals{c}) }
 				}
-				p.Target = serveAt(t, sock.Address{Network: network, Host: "127.0.0.1"}, handle)
+				p.Target = serveAt(t, sock.Address{Network: way.network, Host: "127.0.0.1"}, handle)
 				r := mustRun(t, p)
 				if n := r.Errors[tt.want]; n != int64(max(p.Conns, 1)) || len(r.Errors) != 1 {
 					t.Fatalf("errors %v (%v), want %s", r.Errors, r.FirstError(), tt.want)
@@ -208,6 +210,22 @@ func TestPeerThatNeverReads(t *testing.T) {
 		r := mustRun(t, Plan{Target: target, Count: 5, Size: 16 << 20, Timeout: 200 * time.Millisecond, TLS: insecure})
 		if r.Errors[Timeout] != 1 || r.Lost != 1 {
 			t.Errorf("%s: %+v %v", network, r.Counts, r.Errors)
+		}
+	}
+}
+
+// What is sent in small pieces is given up too, and the socket closed, while the kernel still
+// wants to send it.
+func TestPeerThatNeverReadsAndComesBack(t *testing.T) {
+	t.Parallel()
+	for _, way := range ways("unix") {
+		stop := make(chan bool)
+		t.Cleanup(func() { close(stop) })
+		at := sock.Address{Network: "unix", Path: filepath.Join(t.TempDir(), "s")}
+		target := serveAt(t, at, func(net.Conn) { <-stop })
+		r := mustRun(t, Plan{Target: target, Driver: way.driver, Conns: 2, Count: 1 << 20, Pipeline: 1 << 14, Timeout: 100 * time.Millisecond, Reconnect: 1})
+		if r.Errors[Timeout] != 4 || r.Lost != 4<<14 || r.Reconnects != 2 || r.Verified != 0 {
+			t.Errorf("%v: %+v %v", way, r.Counts, r.Errors)
 		}
 	}
 }

@@ -144,8 +144,13 @@ func (a axis) ticks() []float64 {
 		return all
 	}
 	step := math.Pow(10, math.Floor(math.Log10((a.to-a.from)/4)))
-	for (a.to-a.from)/step > 5 {
-		step *= 2
+	for _, times := range []float64{2, 2.5, 2} { // 1, 2, 5, 10
+		if (a.to-a.from)/step > 5 {
+			step *= times
+		}
+	}
+	if a.to-a.from >= 1 { // errors, seconds, answers: there are no halves
+		step = max(step, 1)
 	}
 	for v := math.Ceil(a.from/step) * step; v <= a.to; v += step {
 		all = append(all, v)
@@ -261,7 +266,7 @@ func byPercentile(r *Report) chart {
 	}
 }
 
-var page = template.Must(template.New("report").Parse(`<!doctype html>
+var page = template.Must(template.New("report").Funcs(template.FuncMap{"took": timeText}).Parse(`<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">
 <title>{{.Title}}</title>
 <style>
@@ -279,7 +284,7 @@ dl { display: grid; grid-template-columns: repeat(auto-fill, minmax(9rem, 1fr));
 svg { width: 100%; min-width: 34rem; height: auto } figure { margin: 0; overflow-x: auto } svg text { font-size: 11px; fill: var(--dim) } .grid { stroke: var(--grid) }
 polyline { fill: none; stroke-width: 1.8 } .c0 { stroke: var(--c0) } .c1 { stroke: var(--c1) } .c2 { stroke: var(--c2) }
 svg .k0 { fill: var(--c0) } svg .k1 { fill: var(--c1) } svg .k2 { fill: var(--c2) }
-@media (max-width: 30rem) { td, th { padding-right: .45rem } table { font-size: .85rem } }
+@media (max-width: 30rem) { td, th { padding-right: .45rem } table { font-size: .85rem } svg { min-width: 0 } svg text { font-size: 18px } }
 </style></head><body>
 <h1>{{.Title}}</h1>
 <p class="dim">{{.Time}} · {{.Loop}} loop{{if .Asked}} at {{printf "%.0f" .Asked}}/s{{end}} · {{.Conns}} connections · {{.Size}} bytes{{if gt .Pipeline 1}} · {{.Pipeline}} under way on each{{end}}{{if .NoVerify}} · not verified{{end}}</p>
@@ -295,6 +300,6 @@ svg .k0 { fill: var(--c0) } svg .k1 { fill: var(--c1) } svg .k2 { fill: var(--c2
 {{with .PerTarget}}<h2>Targets</h2><div class="scroll"><table><tr><th>target</th><th>weight</th><th>sent</th><th>verified</th><th>corrupt</th><th>lost</th></tr>
 {{range .}}<tr><td>{{.Target}}</td><td>{{.Weight}}</td><td>{{.Sent}}</td><td>{{.Verified}}</td><td>{{.Corrupt}}</td><td>{{.Lost}}</td></tr>{{end}}</table></div>{{end}}
 {{with .Slowest}}<h2>Slowest</h2><div class="scroll"><table><tr><th>latency</th><th>service</th><th>due at</th><th>connection</th><th>message</th></tr>
-{{range .}}<tr><td>{{printf "%.0f µs" .Latency}}</td><td>{{printf "%.0f µs" .Service}}</td><td>{{printf "%.0f µs" .At}}</td><td>{{.Conn}}</td><td>{{.Message}}</td></tr>{{end}}</table></div>{{end}}
+{{range .}}<tr><td>{{took .Latency}}</td><td>{{took .Service}}</td><td>{{took .At}}</td><td>{{.Conn}}</td><td>{{.Message}}</td></tr>{{end}}</table></div>{{end}}
 </body></html>
 `))

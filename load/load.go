@@ -89,6 +89,11 @@ type Plan struct {
 	// at most one for every 32 connections.
 	Threads int
 
+	// Driver is what moves the bytes of the networks tcp, udp and unix on Linux: Uring, which
+	// needs Linux 6.12 and does not do datagrams and connections for each message; or Epoll.
+	// If empty, Uring where that is possible, and else Epoll. The others move by goroutines.
+	Driver string
+
 	// Seed makes the payload, and the arrivals of a random Pacer, another one.
 	Seed uint64
 
@@ -106,10 +111,24 @@ type Plan struct {
 	// Progress. If nil, nobody is.
 	Progress func(*Progress)
 
+	// Part says which part of the plan a run is. The zero Part is all of it.
+	Part Part
+
+	// Opened is called when all connections are made, or can't be; sending begins when it
+	// returns. If nil, sending begins at once.
+	Opened func()
+
 	// slow is called for each message that has come back, in tests of what is said of a
 	// tool that is slow.
 	slow func()
 }
+
+// The drivers, as a Report names them.
+const (
+	Uring      = "uring"
+	Epoll      = "epoll"
+	Goroutines = "goroutine"
+)
 
 const (
 	maxSize     = 16 << 20 // bounds a message
@@ -134,7 +153,10 @@ func (p *Plan) complete() error {
 	}
 	setDefault(&p.Timeout, 10*time.Second)
 	setDefault(&p.Drain, p.Timeout)
-	return p.check()
+	if err := p.check(); err != nil {
+		return err
+	}
+	return p.take()
 }
 
 func (p *Plan) checkTargets() error {
@@ -181,6 +203,10 @@ func (p *Plan) check() error {
 		return errors.New("a ramp of an open loop is its pacer's: use Ramp there")
 	case p.Pipeline > 1 && p.has("http", "https"):
 		return errors.New("HTTP has one message under way on a connection: leave the pipeline out")
+	case p.Driver != "" && p.Driver != Uring && p.Driver != Epoll:
+		return fmt.Errorf("the driver %q: %s and %s can be chosen", p.Driver, Uring, Epoll)
+	case p.Driver == Uring && (p.NewConns || p.has("udp")):
+		return fmt.Errorf("the driver %s does no datagrams, and no connection for each message: choose %s", Uring, Epoll)
 	case (p.NewConns || p.Reconnect != 0) && p.has("udp"):
 		return errors.New("datagrams have no connections: they can't be made anew")
 	case p.Upper && p.has("http", "https"):

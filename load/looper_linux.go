@@ -20,7 +20,7 @@ const haveLoops = true
 // belongs to the loop's goroutine.
 type looper struct {
 	*worker
-	loop  *loop.Loop
+	loop  mover
 	sets  []*set
 	conns []*conn // by key
 
@@ -62,11 +62,11 @@ const (
 )
 
 func newLooper(w *worker) (driver, error) {
-	l, err := loop.NewApart()
-	if err != nil {
+	d := &looper{worker: w, clock: -1, in: make([]byte, bufferSize), out: make([]byte, bufferSize)}
+	var err error
+	if d.loop, w.driver, w.refusal, err = newMover(d, &w.run.plan); err != nil {
 		return nil, err
 	}
-	d := &looper{worker: w, loop: l, clock: -1, in: make([]byte, bufferSize), out: make([]byte, bufferSize)}
 	d.done = d.answered
 	d.halting.Key = haltKey
 	for _, g := range w.groups {
@@ -77,22 +77,24 @@ func newLooper(w *worker) (driver, error) {
 		}
 		d.sets = append(d.sets, s)
 	}
-	if w.run.plan.Pace != nil {
-		if err := d.makeClock(); err != nil {
-			d.discard()
-			return nil, err
-		}
+	if err := d.makeClock(); err != nil {
+		d.discard()
+		return nil, err
 	}
 	return d, nil
 }
 
+// makeClock makes the clock of an open loop.
 func (d *looper) makeClock() error {
+	if d.run.plan.Pace == nil {
+		return nil
+	}
 	fd, err := unix.TimerfdCreate(unix.CLOCK_MONOTONIC, unix.TFD_NONBLOCK|unix.TFD_CLOEXEC)
 	if err != nil {
 		return os.NewSyscallError("timerfd_create", err)
 	}
 	d.clock = fd
-	return d.loop.Add(fd, clockKey, loop.Readable|loop.Edge)
+	return nil
 }
 
 // open implements driver: it begins to make the connections, and runs the loop.
@@ -101,20 +103,55 @@ func (d *looper) open() {
 		d.toOpen = d.conns
 	}
 	d.opening = len(d.toOpen)
-	d.loop.Post(func() {
-		d.lock()
-		defer d.unlock()
-		for range min(atOnce, len(d.toOpen)) {
-			d.openNext()
-		}
-		d.allOpen(d.opening == 0)
-	})
+	begun := make(chan struct{})
 	go func() {
 		defer d.run.running.Done()
 		runtime.LockOSThread() // of a thread of its own it can be told how long it has waited for a processor
 		defer runtime.UnlockOSThread()
-		d.runLoop()
+		err := d.beginLoop()
+		if err != nil {
+			d.cannot(err)
+		}
+		close(begun)
+		if err == nil {
+			d.runLoop()
+		}
 	}()
+	<-begun
+}
+
+// beginLoop makes the loop this thread's, or another in its place if that is refused.
+func (d *looper) beginLoop() error {
+	if err := d.loop.begin(); err != nil {
+		d.driver, d.refusal = Epoll, err
+		if d.loop, err = newOverEpoll(d); err != nil {
+			return err
+		}
+	}
+	if d.clock >= 0 {
+		if err := d.loop.watchClock(d.clock); err != nil {
+			return err
+		}
+	}
+	d.loop.Post(d.openFirst)
+	return nil
+}
+
+// cannot counts why there is no loop.
+func (d *looper) cannot(err error) {
+	d.lock()
+	defer d.unlock()
+	d.sets[0].tally.failed(classOf(err), err)
+	d.allOpen(true)
+}
+
+func (d *looper) openFirst() {
+	d.lock()
+	defer d.unlock()
+	for range min(atOnce, len(d.toOpen)) {
+		d.openNext()
+	}
+	d.allOpen(d.opening == 0)
 }
 
 // discard implements driver: a loop that is stopped closes what it has when it is run.
@@ -124,7 +161,7 @@ func (d *looper) discard() {
 }
 
 func (d *looper) runLoop() {
-	d.loop.RunApart(d)
+	d.loop.run()
 	if d.clock >= 0 {
 		loop.Close(d.clock)
 	}
@@ -165,7 +202,8 @@ func (d *looper) begin() {
 	d.lock()
 	defer d.unlock()
 	d.started = true
-	d.busy = busyness{told: d.run.now(), starved: -starved()}
+	ran, starved := threadTimes()
+	d.busy = busyness{ran: -ran, starved: -starved}
 	if d.run.plan.Duration > 0 {
 		d.loop.Start(&d.halting, d.run.base.Add(time.Duration(d.run.until)+d.run.plan.Drain))
 	}
@@ -234,7 +272,10 @@ func (d *looper) close(left func(t *tally, flying int64)) {
 	}
 	d.finished = true
 	if d.started {
-		d.busy.starved += starved()
+		ran, starved := threadTimes()
+		d.busy.ran += ran
+		d.busy.starved += starved
+		d.busy.known = true
 	}
 	for _, c := range d.conns {
 		if n := c.flying(); n > 0 {
@@ -279,47 +320,24 @@ func (d *looper) exhausted(s *set) bool {
 	return s.feed == nil || s.feed.next == end
 }
 
-// Ready implements loop.Handler.
-func (d *looper) Ready(key int32, e loop.Events) {
-	d.lock()
-	if key == clockKey {
-		d.ringsAt = 0
-		d.pump()
-		return
-	}
-	c := d.conns[key]
-	switch c.state {
-	case connecting:
-		if e != 0 {
-			c.connected()
-		}
-	case open:
-		c.ready(e)
-	}
+// rang goes on when the clock has come.
+func (d *looper) rang() {
+	d.ringsAt = 0
+	d.pump()
 }
 
-// Told implements loop.Handler. What passed between the last turn and this one the loop
-// has waited.
-func (d *looper) Told() {
+// told goes on when all that has come was told of.
+func (d *looper) told() {
 	if d.run.plan.Pace != nil && !d.finished {
 		d.lock()
 		d.pump()
 	}
 	d.checkDone()
 	d.unlock()
-	now := d.run.now()
-	turn := int64(d.loop.Now().Sub(d.run.base))
-	if idle := turn - d.busy.told; idle > shortest && d.started {
-		d.busy.idle += idle
-	}
-	d.busy.told = now
 }
 
-// shortest is the time in nanoseconds that a wait takes when there is nothing to wait for.
-const shortest = 3000
-
-// Due implements loop.Handler.
-func (d *looper) Due(t *loop.Timer) {
+// due goes on when a timer has come.
+func (d *looper) due(t *loop.Timer) {
 	d.lock()
 	defer d.unlock()
 	if t.Key == haltKey {

@@ -1,11 +1,16 @@
 package load
 
 import (
+	"errors"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
+
+	"yodel/internal/loop"
+	"yodel/sock"
 )
 
 // descriptors counts what is open, but for pipes: package net keeps some for splice(2), which
@@ -63,3 +68,60 @@ func TestInterfaceNumbers(t *testing.T) {
 		t.Errorf("schedstat is %q", text)
 	}
 }
+
+// The report says what has moved the bytes, and why it was not the first choice.
+func TestDriverIsSaid(t *testing.T) {
+	t.Parallel()
+	plain, tls := serve(t, echo), serveAt(t, sock.Address{Network: "tls", Host: "127.0.0.1"}, echo)
+	first, refusal := Uring, loop.ProbeRing()
+	if refusal != nil {
+		first = Epoll
+	}
+	for _, tt := range []struct {
+		plan Plan
+		want string
+	}{
+		{Plan{Target: plain}, first},
+		{Plan{Target: plain, Driver: Epoll}, Epoll},
+		{Plan{Target: plain, NewConns: true}, Epoll},
+		{Plan{Target: tls}, Goroutines},
+		{Plan{Targets: []Target{{Address: plain}, {Address: tls}}, Conns: 2}, strings.Join(slices.Sorted(slices.Values([]string{first, Goroutines})), ",")},
+	} {
+		tt.plan.Count, tt.plan.TLS = 4, insecure
+		r := mustRun(t, tt.plan)
+		if d := r.Document().Tool; d.Driver != tt.want || (d.Refusal != "") != (strings.Contains(tt.want, Epoll) && first == Epoll && tt.plan.Driver == "" && !tt.plan.NewConns) {
+			t.Errorf("it says %q, refusal %q; want %q", d.Driver, d.Refusal, tt.want)
+		}
+	}
+	if _, err := Run(t.Context(), Plan{Target: plain, Driver: Uring, Count: 1}); (err != nil) != (refusal != nil) {
+		t.Errorf("asked for %s: %v, want %v", Uring, err, refusal)
+	}
+}
+
+// A ring that is refused when it is to be used is replaced, and that is said.
+func TestDriverIsReplaced(t *testing.T) {
+	t.Parallel()
+	r := &run{plan: Plan{Target: serve(t, echo), Conns: 3, Count: 50, Pace: Constant(1000), Driver: Epoll}, base: time.Now()}
+	if err := errors.Join(r.plan.complete(), r.resolve(t.Context())); err != nil {
+		t.Fatal(err)
+	}
+	r.sums.init(1)
+	if err := r.makeDrivers(); err != nil {
+		t.Fatal(err)
+	}
+	d := r.drivers[0].(*looper)
+	old := d.loop
+	d.loop = refusing{old}
+	r.push(t.Context())
+	old.Stop()
+	old.run()
+	rep := r.report(t.Context(), witness())
+	if rep.Verified != 50 || rep.Driver != Epoll || !errors.Is(rep.Refusal, errors.ErrUnsupported) {
+		t.Errorf("%+v by %s, because %v", rep.Counts, rep.Driver, rep.Refusal)
+	}
+}
+
+// refusing can't be begun.
+type refusing struct{ mover }
+
+func (refusing) begin() error { return errors.ErrUnsupported }

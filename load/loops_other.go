@@ -2,8 +2,13 @@
 
 package load
 
-import "errors"
+import (
+	"errors"
+	"time"
+)
 
 const haveLoops = false
 
 func newLooper(*worker) (driver, error) { return nil, errors.ErrUnsupported }
+
+func stolenTime() time.Duration { return 0 }

@@ -221,6 +221,9 @@ type feed struct {
 
 func newFeed(p *Plan, target, workers, worker int) *feed {
 	f := &feed{schedule: p.Pace.Schedule(p.Seed), turns: newTurns(p.weights()), target: target, every: workers, which: worker}
+	if p.Part.Of > 1 {
+		f.schedule = &thin{Schedule: f.schedule, part: p.Part}
+	}
 	f.left, f.until = p.Count, p.Duration
 	setDefault(&f.left, math.MaxInt64)
 	setDefault(&f.until, end)

@@ -52,18 +52,18 @@ func (r *run) report(ctx context.Context, before observed) *Report {
 		last = max(last, r.until) // what was due was due in all of that time
 	}
 	for _, t := range r.sums.targets {
-		merge(&all.Name, t.Name)
+		all.name.merge(&t.name)
 	}
 	rep := &Report{
 		Plan: r.plan, Began: r.base.Add(time.Duration(r.zero)), Elapsed: time.Duration(last - r.zero),
 		Stopped: ctx.Err() != nil,
-		Counts:  all.Counts, Times: all.Times.filled(), Errors: all.errors, Examples: all.first,
+		Counts:  all.Counts, Times: all.times.export(), Errors: all.errors, Examples: all.first,
 		Slowest: slowestOf(all.slow), Series: r.series.points,
 	}
 	rep.Plan.Threads = len(r.drivers)
 	if len(r.targets) > 1 {
 		for i, t := range r.sums.targets {
-			rep.Targets = append(rep.Targets, TargetReport{Target: r.targets[i].Target, Counts: t.Counts, Errors: t.errors, Latency: t.Times.filled().Latency})
+			rep.Targets = append(rep.Targets, TargetReport{Target: r.targets[i].Target, Counts: t.Counts, Errors: t.errors, Latency: t.latency.export()})
 		}
 	}
 	rep.Testimony = r.testimony(before, rep.Elapsed)

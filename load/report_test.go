@@ -18,14 +18,14 @@ import (
 func made(n int, change func(*Report)) *Report {
 	r := &Report{
 		Plan:    Plan{Targets: []Target{{Address: sock.Address{Network: "tcp", Host: "a.example", Port: 7}, Weight: 1}}, Conns: 1, Pipeline: 1, Size: 64},
-		Elapsed: time.Duration(max(n, 1)) * time.Millisecond, Times: Times{}.filled(),
+		Elapsed: time.Duration(max(n, 1)) * time.Millisecond, Times: new(times).export(),
 		Errors: map[Class]int64{}, Examples: map[Class]error{}, Testimony: Testimony{Busy: 0.3, Starved: 0},
 	}
 	rng := rand.New(rand.NewPCG(1, 2))
 	for range n {
 		took := int64(1e6 + rng.Float64()*1e6)
-		record(&r.Latency, took)
-		record(&r.Service, took)
+		r.Latency.RecordValue(took)
+		r.Service.RecordValue(took)
 	}
 	r.Due, r.Sent, r.Received, r.Verified = int64(n), int64(n), int64(n), int64(n)
 	if change != nil {
@@ -56,7 +56,7 @@ func TestVerdicts(t *testing.T) {
 		{"late", 20000, func(r *Report) {
 			open20k(r)
 			for range 20000 {
-				record(&r.Lateness, 5e6)
+				r.Lateness.RecordValue(5e6)
 			}
 		}, LimitClient, "more than 5ms late"},
 		{"an open loop in time", 20000, open20k, LimitServer, "time to spare"},
@@ -258,7 +258,7 @@ func TestCompare(t *testing.T) {
 		r.Series, r.Elapsed = series(500), 40*time.Second
 		r.Latency = newHistogram()
 		for i := range int64(20000) {
-			record(&r.Latency, 2e6+i*100)
+			r.Latency.RecordValue(2e6 + i*100)
 		}
 	}).Document()
 	verdicts := func(a, b *Document, tolerance float64) map[string]Difference {

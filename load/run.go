@@ -67,6 +67,9 @@ type worker struct {
 	mu     sync.Mutex
 	groups []*group
 	busy   busyness
+
+	driver  string // what moves its bytes
+	refusal error  // why it is not the driver that would be better; nil: it is
 }
 
 // A group is a worker's part of a target.
@@ -91,11 +94,10 @@ const (
 	open
 )
 
-// busyness is how much of its time a loop had nothing to do, and wanted a processor and
-// had none.
+// busyness is how long a loop's thread has run, and has waited for a processor.
 type busyness struct {
-	idle, told int64
-	starved    time.Duration
+	ran, starved time.Duration
+	known        bool
 }
 
 // take returns what g has counted, and has it count into another one. The caller gives
@@ -150,7 +152,7 @@ func (r *run) resolve(ctx context.Context) error {
 			return err
 		}
 		to.took = time.Since(from)
-		record(&r.sums.targets[i].Name, int64(to.took))
+		r.sums.targets[i].name.record(int64(to.took))
 		to.addr = netip.AddrPortFrom(addrs[0], t.Address.Port)
 		if len(addrs) > 1 {
 			r.choose(ctx, to)
@@ -225,7 +227,7 @@ func (r *run) threads(shares, onLoops []int) int {
 	}
 	n := r.plan.Threads
 	if n == 0 {
-		n = min(runtime.GOMAXPROCS(0), max(conns/32, 1))
+		n = min(max(runtime.GOMAXPROCS(0)/r.plan.Part.Of, 1), max(conns/32, 1))
 	}
 	return min(n, fewest)
 }
@@ -262,6 +264,9 @@ func (r *run) push(ctx context.Context) {
 	select {
 	case <-open:
 	case <-ctx.Done():
+	}
+	if r.plan.Opened != nil {
+		r.plan.Opened()
 	}
 	r.zero = r.now()
 	r.series.began(r.zero)
@@ -365,7 +370,7 @@ type Progress struct {
 func (r *run) progress(now int64, recent *tally) *Progress {
 	p := &Progress{
 		Elapsed: time.Duration(max(now-r.zero, 0)), Counts: r.sums.all.Counts,
-		Errors: r.sums.all.errors, Recent: recent.Times.filled().Latency,
+		Errors: r.sums.all.errors, Recent: recent.latency.export(),
 	}
 	if n := len(r.series.points); n > 0 {
 		p.Rate = r.series.points[n-1].Rate
@@ -378,6 +383,20 @@ func (r *run) more(now int64) bool { return now < r.until && r.left.Add(-1) >= 0
 
 // over reports whether no message may be sent any more in a closed loop.
 func (r *run) over() bool { return r.now() >= r.until || r.left.Load() <= 0 }
+
+// nextNumber returns the number of the next connection, which is that of no other, in no
+// part.
+func (r *run) nextNumber() int {
+	return int(r.conns.Add(1)-1)*r.plan.Part.Of + r.plan.Part.Which
+}
+
+// numbers is what all numbers of connections are below; other parts may have one more.
+func (r *run) numbers() int {
+	if r.plan.Part.Of == 1 {
+		return int(r.conns.Load())
+	}
+	return int(r.conns.Load()+1) * r.plan.Part.Of
+}
 
 // source returns the address that connection n comes from; not valid: any.
 func (r *run) source(n int) netip.Addr {

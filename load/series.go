@@ -57,7 +57,8 @@ func (s *series) point(now int64) Point {
 	for _, n := range s.since.errors {
 		p.Errors += n
 	}
-	if h := s.since.Latency; h != nil && h.TotalCount() > 0 {
+	if s.since.latency.total > 0 {
+		h := s.since.latency.export()
 		p.P50, p.P99, p.Max = time.Duration(h.ValueAtQuantile(50)), time.Duration(h.ValueAtQuantile(99)), time.Duration(h.Max())
 	}
 	return p

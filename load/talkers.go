@@ -51,6 +51,7 @@ type talker struct {
 }
 
 func newTalkers(w *worker) driver {
+	w.driver = Goroutines
 	d := &talkers{worker: w, started: make(chan struct{}), changed: make(chan struct{}, 1), http: make(map[*group]*fetcher)}
 	d.ctx, d.cancel = context.WithCancel(context.Background())
 	for _, g := range w.groups {
@@ -199,7 +200,7 @@ func (d *talkers) pumpDue(g *group) {
 		if t == nil {
 			return
 		}
-		record(&g.tally.Lateness, now-max(due, t.freeAt))
+		g.tally.lateness.record(now - max(due, t.freeAt))
 		t.begin(due, now)
 		g.feed.advance()
 	}
@@ -270,7 +271,7 @@ func (t *talker) connect() error {
 		t.mu.Lock()
 		defer t.mu.Unlock()
 		t.state = open
-		t.lane.conn = int(t.run.conns.Add(1)-1) % maxConns
+		t.lane.conn = t.run.nextNumber() % maxConns
 		t.number = t.lane.conn
 		poke(t.changed)
 		return nil
@@ -291,7 +292,7 @@ func (t *talker) connect() error {
 // dial makes a connection, and counts it and how long it took.
 func (t *talker) dial() (*sock.Conn, error) {
 	p := &t.run.plan
-	t.number = int(t.run.conns.Add(1) - 1)
+	t.number = t.run.nextNumber()
 	ctx, cancel := context.WithTimeout(t.ctx, p.Timeout)
 	defer cancel()
 	to := t.group.Address
@@ -313,9 +314,9 @@ func (t *talker) dial() (*sock.Conn, error) {
 	if t.broken > 0 {
 		tally.Reconnects++
 	}
-	record(&tally.Connect, int64(phases.Connect))
+	tally.connect.record(int64(phases.Connect))
 	if phases.TLS > 0 {
-		record(&tally.TLS, int64(phases.TLS))
+		tally.tls.record(int64(phases.TLS))
 	}
 	return conn, nil
 }
@@ -431,12 +432,12 @@ func (t *talker) take(p []byte) error {
 	t.group.tally.BytesIn += int64(len(p))
 	if !t.spoke {
 		t.spoke = true
-		record(&t.group.tally.FirstByte, now-t.lane.oldest())
+		t.group.tally.firstByte.record(now - t.lane.oldest())
 	}
 	t.present = now
 	right := t.lane.received(p, t.answered)
 	if !right && !t.lane.suspicious() {
-		return t.lane.fault(int(t.run.conns.Load()))
+		return t.lane.fault(t.run.numbers())
 	}
 	if right && !t.exchanging() {
 		t.freeAt = now
@@ -478,7 +479,7 @@ func (t *talker) cut(err error) error {
 	defer t.mu.Unlock()
 	switch {
 	case t.lane.suspect != nil:
-		return t.lane.fault(int(t.run.conns.Load()))
+		return t.lane.fault(t.run.numbers())
 	case classOf(err) == EarlyClose && t.lane.truncated() != nil:
 		return t.lane.truncated()
 	}
@@ -532,7 +533,7 @@ func (t *talker) unfinished() {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if t.lane.suspect != nil && !t.stopped {
-		t.count(t.lane.fault(int(t.run.conns.Load())))
+		t.count(t.lane.fault(t.run.numbers()))
 	}
 	n := t.lane.flying()
 	t.lane.first = t.lane.next

@@ -32,8 +32,8 @@ type Counts struct {
 	Reconnects        int64 // of these, instead of one that had broken
 }
 
-// add adds other to c.
-func (c *Counts) add(o *Counts) {
+// Add adds o to c.
+func (c *Counts) Add(o *Counts) {
 	for _, p := range [][2]*int64{
 		{&c.Due, &o.Due},
 		{&c.Sent, &o.Sent},
@@ -78,48 +78,6 @@ type Times struct {
 	Name, Connect, TLS, FirstByte *hdrhistogram.Histogram
 }
 
-// all returns them in the order in which they are shown. A tally's are nil until there is
-// something in them, a report's are not.
-func (t *Times) all() []**hdrhistogram.Histogram {
-	return []**hdrhistogram.Histogram{&t.Latency, &t.Service, &t.Lateness, &t.Name, &t.Connect, &t.TLS, &t.FirstByte}
-}
-
-// filled returns t with empty histograms in place of those that are nil.
-func (t Times) filled() Times {
-	for _, h := range t.all() {
-		if *h == nil {
-			*h = newHistogram()
-		}
-	}
-	return t
-}
-
-// longest is the longest time that a histogram holds.
-const longest = int64(time.Hour)
-
-// newHistogram holds times up to 1 h, in nanoseconds: of 1 µs too there are three digits.
-func newHistogram() *hdrhistogram.Histogram { return hdrhistogram.New(1, longest, 3) }
-
-// record keeps a time, in a histogram that is made if there is none. One that is out of
-// range is kept as the nearest that is not.
-func record(h **hdrhistogram.Histogram, ns int64) {
-	if *h == nil {
-		*h = newHistogram()
-	}
-	(*h).RecordValue(min(max(ns, 1), longest))
-}
-
-// merge adds what is in from.
-func merge(h **hdrhistogram.Histogram, from *hdrhistogram.Histogram) {
-	if from == nil || from.TotalCount() == 0 {
-		return
-	}
-	if *h == nil {
-		*h = newHistogram()
-	}
-	(*h).Merge(from)
-}
-
 // A Slow is one of the messages that took longest.
 type Slow struct {
 	Latency, Service time.Duration
@@ -134,7 +92,7 @@ const slowest = 10
 // A tally is what a worker has counted for a target since it was last looked at.
 type tally struct {
 	Counts
-	Times
+	times
 	errors map[Class]int64
 	first  map[Class]error // one of each
 	slow   []Slow
@@ -149,20 +107,19 @@ func newTally() *tally {
 // reset makes t empty.
 func (t *tally) reset() {
 	for _, h := range t.all() {
-		if *h != nil && (*h).TotalCount() > 0 {
-			(*h).Reset()
-		}
+		h.reset()
 	}
 	clear(t.errors)
 	clear(t.first)
-	*t = tally{Times: t.Times, errors: t.errors, first: t.first, slow: t.slow[:0]}
+	*t = tally{times: t.times, errors: t.errors, first: t.first, slow: t.slow[:0]}
 }
 
 // merge adds o.
 func (t *tally) merge(o *tally) {
-	t.Counts.add(&o.Counts)
+	t.Counts.Add(&o.Counts)
+	from := o.all()
 	for i, h := range t.all() {
-		merge(h, *o.all()[i])
+		h.merge(from[i])
 	}
 	for c, n := range o.errors {
 		t.errors[c] += n
@@ -188,8 +145,8 @@ func (t *tally) answered(s slot, now int64, verified bool) (remarkable bool) {
 		t.Unverified++
 	}
 	latency := now - s.intended
-	record(&t.Latency, latency)
-	record(&t.Service, now-s.sent)
+	t.latency.record(latency)
+	t.service.record(now - s.sent)
 	t.last = now
 	return latency > t.floor
 }

@@ -1,17 +1,27 @@
 package load
 
 import (
+	"cmp"
 	"math"
+	"runtime"
 	"runtime/metrics"
+	"slices"
+	"strings"
 	"sync"
 	"time"
 )
 
 // A Testimony is what the tool says of itself, and the kernel of the connections.
 type Testimony struct {
-	// Busy is the part of the time in which the busiest event loop was not waiting for
-	// something to do; -1: there was none, or nothing was pushed.
-	Busy float64
+	// Driver is what has moved the bytes: Uring, Epoll, Goroutines, or several of them with
+	// commas between. Refusal is why it was not Uring, if that was to be tried; else nil.
+	Driver  string
+	Refusal error
+
+	// Busy is the part of the time in which the busiest event loop's thread ran; -1: there was
+	// none, or nothing was pushed. Stolen is the part of their time for which this machine's
+	// processors were another machine's on the same host, as far as this one is told.
+	Busy, Stolen float64
 
 	// Starved is how long an event loop was ready to run and got no processor: the one
 	// for which it was longest; -1: there was none. CPU is how long this process ran.
@@ -52,6 +62,7 @@ func (k *kernelSums) add(retransmits int64, minRTT time.Duration, drops int64) {
 // observed is what the system knows at one moment of this process.
 type observed struct {
 	cpu    time.Duration
+	stolen time.Duration // from all processors
 	pauses *metrics.Float64Histogram
 }
 
@@ -61,7 +72,7 @@ const pausesMetric = "/sched/pauses/total/gc:seconds"
 func witness() observed {
 	sample := []metrics.Sample{{Name: pausesMetric}}
 	metrics.Read(sample)
-	o := observed{cpu: cpuTime()}
+	o := observed{cpu: cpuTime(), stolen: stolenTime()}
 	if sample[0].Value.Kind() == metrics.KindFloat64Histogram {
 		o.pauses = sample[0].Value.Float64Histogram()
 	}
@@ -73,9 +84,13 @@ func (r *run) testimony(before observed, elapsed time.Duration) Testimony {
 	after := witness()
 	t := Testimony{Busy: -1, Starved: -1, CPU: after.cpu - before.cpu}
 	t.Pauses, t.Paused, t.LongestPause = pausesBetween(before.pauses, after.pauses)
+	if elapsed > 0 {
+		t.Stolen = min(float64(after.stolen-before.stolen)/float64(elapsed)/float64(runtime.NumCPU()), 1)
+	}
+	t.Driver, t.Refusal = r.driver()
 	for _, d := range r.drivers {
-		if b := &d.counts().busy; b.told > 0 && elapsed > 0 {
-			t.Busy = max(t.Busy, min(max(1-float64(b.idle)/float64(elapsed), 0), 1))
+		if b := &d.counts().busy; b.known && elapsed > 0 {
+			t.Busy = max(t.Busy, min(float64(b.ran)/float64(elapsed), 1))
 			t.Starved = max(t.Starved, b.starved)
 		}
 	}
@@ -83,6 +98,18 @@ func (r *run) testimony(before observed, elapsed time.Duration) Testimony {
 	defer r.kernel.mu.Unlock()
 	t.Retransmits, t.MinRTT, t.Drops = r.kernel.retransmits, r.kernel.minRTT, r.kernel.drops
 	return t
+}
+
+// driver names what has moved the bytes.
+func (r *run) driver() (names string, refusal error) {
+	var all []string
+	for _, d := range r.drivers {
+		w := d.counts()
+		all = append(all, w.driver)
+		refusal = cmp.Or(refusal, w.refusal)
+	}
+	slices.Sort(all)
+	return strings.Join(slices.Compact(all), ","), refusal
 }
 
 // pausesBetween subtracts two histograms of the runtime's; each pause counts as long as

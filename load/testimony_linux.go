@@ -5,6 +5,8 @@ import (
 	"os"
 	"strconv"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // look adds what the kernel knows of a connection that is about to be closed.
@@ -18,20 +20,46 @@ func (k *kernelSums) look(fd int, datagrams bool) {
 	}
 }
 
-// starved returns how long the calling thread has waited for a processor:
-// proc_pid_schedstat(5); 0 if the kernel does not say.
-func starved() time.Duration {
+// threadTimes returns how long the calling thread has run, and how long it has waited for a
+// processor: proc_pid_schedstat(5); 0 if the kernel does not say.
+func threadTimes() (ran, starved time.Duration) {
+	var cpu unix.Timespec
+	if unix.ClockGettime(unix.CLOCK_THREAD_CPUTIME_ID, &cpu) == nil {
+		ran = time.Duration(cpu.Nano())
+	}
 	text, err := os.ReadFile("/proc/thread-self/schedstat")
 	if err != nil {
-		return 0
+		return ran, 0
 	}
 	fields := bytes.Fields(text)
 	if len(fields) != 3 {
-		return 0
+		return ran, 0
 	}
 	ns, err := strconv.ParseInt(string(fields[1]), 10, 64)
 	if err != nil {
+		return ran, 0
+	}
+	return ran, time.Duration(ns)
+}
+
+// userHZ is the unit of proc_stat(5) a second, on all architectures that Go knows.
+const userHZ = 100
+
+// stolenTime returns how long the processors were another machine's, since the start of this
+// one: the eighth figure of the first line of proc_stat(5); 0 if the kernel does not say.
+func stolenTime() time.Duration {
+	text, err := os.ReadFile("/proc/stat")
+	if err != nil {
 		return 0
 	}
-	return time.Duration(ns)
+	line, _, _ := bytes.Cut(text, []byte("\n"))
+	fields := bytes.Fields(line)
+	if len(fields) < 9 {
+		return 0
+	}
+	ticks, err := strconv.ParseInt(string(fields[8]), 10, 64)
+	if err != nil {
+		return 0
+	}
+	return time.Duration(ticks) * time.Second / userHZ
 }

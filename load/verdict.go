@@ -74,9 +74,18 @@ func (r *Report) starvation() float64 {
 	return min(float64(r.Starved)/float64(r.Elapsed), 1)
 }
 
+// stolen is the part of the time that another machine had the processors. The kernel counts it in
+// steps that are long.
+func (r *Report) stolen() float64 {
+	if r.Elapsed < aBlink {
+		return 0
+	}
+	return r.Stolen
+}
+
 // occupied is the part of the time in which an event loop could not have done more.
 func (r *Report) occupied() float64 {
-	return min(max(r.Testimony.Busy, 0)+r.starvation(), 1)
+	return min(max(r.Testimony.Busy, 0)+r.starvation()+r.stolen(), 1)
 }
 
 // lateness is how late the tool itself was with the worst hundredth.
@@ -114,6 +123,7 @@ func (v *Verdict) notes(r *Report) {
 	add(v.Limit == LimitNetwork && r.MinRTT > 0, "the shortest round trip that the kernel knows is %v", r.MinRTT)
 	add(r.Unsent > 0, "%d messages were due and not sent: no connection was free for them", r.Unsent)
 	add(r.starvation() > hungry, "its event loop was ready to run and waited for a processor %.0f %% of the time: other programs, perhaps the server, have it", 100*r.starvation())
+	add(r.stolen() > hungry/4, "this machine's processors were another machine's %.0f %% of the time", 100*r.stolen())
 	add(r.LongestPause > longPause, "the tool's garbage collector has stopped it for %v", r.LongestPause)
 	add(r.Plan.NoVerify, "the answers were not compared")
 	add(r.Stopped, "the run was ended early")

@@ -35,6 +35,9 @@ type loadFlags struct {
 	pin, serverName    string
 	anyCertificate     bool
 	watch              int
+	procs              int
+	words              []string // of the command line, for those
+	part               string   // which of them this is, as 0/4; empty: none
 	given              func(flag string) bool
 }
 
@@ -75,7 +78,7 @@ http://HOST/PATH, which gets a page and compares it with the first. Several shar
   yodel load compare before.json after.json`,
 		Args: cobra.MinimumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			f.given = cmd.Flags().Changed
+			f.given, f.words = cmd.Flags().Changed, partWords(cmd.Flags(), args)
 			targets, err := parseTargets(args)
 			if err != nil {
 				return usageError{err}
@@ -84,7 +87,7 @@ http://HOST/PATH, which gets a page and compares it with the first. Several shar
 		},
 	}
 	f.bind(cmd.Flags())
-	advanced(cmd, "ramp", "steps", "touch", "bulk", "no-verify", "reconnect", "timeout", "threads", "seed",
+	advanced(cmd, "ramp", "steps", "touch", "bulk", "no-verify", "reconnect", "timeout", "threads", "procs", "driver", "seed",
 		"from", "weights", "admin", "trace", "pin", "insecure", "server-name", "quiet", "search", "new-conns", "arrivals", "watch")
 	cmd.MarkFlagsMutuallyExclusive("pin", "insecure")
 	cmd.MarkFlagsMutuallyExclusive("rate", "steps", "touch")
@@ -92,6 +95,9 @@ http://HOST/PATH, which gets a page and compares it with the first. Several shar
 	cmd.MarkFlagsMutuallyExclusive("search", "watch")
 	cmd.MarkFlagsMutuallyExclusive("json", "watch")
 	cmd.MarkFlagsMutuallyExclusive("search", "touch")
+	for _, alone := range []string{"search", "watch", "trace"} {
+		cmd.MarkFlagsMutuallyExclusive("procs", alone)
+	}
 	cmd.MarkFlagsMutuallyExclusive("search", "count")
 	cmd.AddCommand(newCompare(s))
 	return cmd
@@ -119,7 +125,11 @@ func (f *loadFlags) bind(fs *pflag.FlagSet) {
 	fs.BoolVar(&p.NoVerify, "no-verify", false, "do not compare what comes back; the report says so")
 	fs.IntVar(&p.Reconnect, "reconnect", 0, "make a broken connection anew so many `times`; -1: always")
 	fs.DurationVar(&p.Timeout, "timeout", 0, "give up on connecting, and on an answer, after so long (10s; a datagram: 1s)")
+	fs.IntVar(&f.procs, "procs", 1, "have so many processes share the plan: for more connections than one may have descriptors")
+	fs.StringVar(&f.part, "part", "", "")
+	fs.Lookup("part").Hidden = true
 	fs.IntVar(&p.Threads, "threads", 0, "event loops (one for each processor, at most one for every 32 connections)")
+	fs.StringVar(&p.Driver, "driver", "", "move the bytes by `uring` or epoll (uring where it is possible; Linux)")
 	fs.Uint64Var(&p.Seed, "seed", 0, "another number makes other bytes, and other random arrivals")
 	fs.StringVar(&f.from, "from", "", "spread the source addresses over this `network`, as 127.0.0.0/8")
 	fs.IntSliceVar(&f.weights, "weights", nil, "the targets' shares of the traffic: 3,1")
@@ -160,6 +170,9 @@ func (f *loadFlags) run(ctx context.Context, s std, targets []load.Target) error
 	}
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
+	if f.part != "" {
+		return f.runPart(ctx, s, cancel)
+	}
 	defer onInterrupt(func() { cancel(call.ErrInterrupted) })()
 	l := &loading{loadFlags: f, std: s, bounds: bounds}
 	closeAll, err := l.open(ctx)
@@ -219,7 +232,7 @@ func (f *loadFlags) positive() error {
 	if f.watch < 0 {
 		return fmt.Errorf("--watch %d: it must be 0 or more", f.watch)
 	}
-	for name, n := range map[string]int{"conns": p.Conns, "pipeline": p.Pipeline, "size": p.Size} {
+	for name, n := range map[string]int{"procs": f.procs, "conns": p.Conns, "pipeline": p.Pipeline, "size": p.Size} {
 		if n < 1 {
 			return fmt.Errorf("--%s %d: it must be 1 or more", name, n)
 		}
@@ -402,7 +415,7 @@ func (l *loading) once(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	r, err := load.Run(ctx, l.plan)
+	r, err := l.push(ctx)
 	if watchErr := endWatch(); err != nil || watchErr != nil {
 		return errors.Join(asUsage(err), watchErr)
 	}
@@ -412,6 +425,14 @@ func (l *loading) once(ctx context.Context) error {
 		return err
 	}
 	return errors.Join(interruption(ctx), l.judge(r))
+}
+
+// push runs the plan, here or in several processes.
+func (l *loading) push(ctx context.Context) (*load.Report, error) {
+	if l.procs > 1 {
+		return l.inParts(ctx)
+	}
+	return load.Run(ctx, l.plan)
 }
 
 // asUsage makes what is wrong with a plan a usage error. What is wrong with a name is

@@ -90,9 +90,9 @@ func (w *worker) Received(key int32, p []byte, errno syscall.Errno, on bool) {
 	w.drove(c)
 }
 
-// Readable implements loop.RingHandler: there is something to read from a bulky
+// Awaited implements loop.RingHandler: there is something to read from a bulky
 // connection.
-func (w *worker) Readable(key int32) {
+func (w *worker) Awaited(key int32) {
 	c := w.conns.Get(key)
 	c.is &^= awaiting
 	if c.core.Next()&engine.Read != 0 {

@@ -2,6 +2,7 @@ package loop
 
 import (
 	"os"
+	"runtime"
 	"syscall"
 	"time"
 	"unsafe"
@@ -47,18 +48,39 @@ func (l *Loop) RunApart(h Handler) {
 	due := h.Due // made once, because it is allocated
 	for !l.stopped {
 		l.waitApart()
+		l.tickApart()
 		l.tell(h, due)
 	}
 }
 
+// holds is how many waits of hold follow each other before one of which the scheduler knows:
+// after such a one its monitor looks every 20 µs for a while whether there is more to do, which
+// costs more than these waits.
+const holds = 8
+
 func (l *Loop) waitApart() {
 	limit := l.limit()
-	first := min(limit, hold)
-	if l.found = l.poll(first); l.found > 0 || limit == first {
-		return
+	for range holds {
+		first := min(limit, hold)
+		if l.found = l.poll(first); l.found > 0 || limit == first {
+			return
+		}
+		limit -= first
+		l.tickApart()
 	}
-	l.found = l.block(limit - first)
+	l.found = l.block(limit)
 	l.yield = time.Now()
+}
+
+// tickApart reads the clock, once a turn, and lets other goroutines run now and then, which
+// costs a locked thread two switches. The runtime's monitor is not told, because these loops
+// are never all that it waits for.
+func (k *keeper) tickApart() {
+	k.now = time.Now()
+	if k.now.Sub(k.yield) > turnTime {
+		k.yield = k.now
+		runtime.Gosched()
+	}
 }
 
 // block waits for events for at most d, and the scheduler knows of it.

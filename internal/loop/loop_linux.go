@@ -79,6 +79,7 @@ func (l *Loop) Run(h Handler) {
 	due := h.Due // both are made once, because they are allocated
 	for !l.stopped {
 		l.wait(look)
+		l.tick()
 		l.tell(h, due)
 	}
 }
@@ -86,7 +87,6 @@ func (l *Loop) Run(h Handler) {
 // tell tells what has come. Descriptors come first and posted calls last, so that while
 // they are told of, nothing else closes or opens any.
 func (l *Loop) tell(h Handler, due func(*Timer)) {
-	l.tick()
 	posted := false
 	for i := range l.events[:l.found] {
 		if e := &l.events[i]; e.Fd != bellKey {

@@ -18,9 +18,8 @@ type RingHandler interface {
 	// received before Receive is called again.
 	Received(key int32, p []byte, errno syscall.Errno, on bool)
 
-	// Readable tells that an Await is over: a read may find something, or it was
-	// cancelled.
-	Readable(key int32)
+	// Awaited tells that an Await is over: a socket is ready, or it was cancelled.
+	Awaited(key int32)
 
 	// Sent tells how many bytes of a Send were sent, or why none were.
 	Sent(key int32, n int, errno syscall.Errno)
@@ -158,6 +157,11 @@ func (l *RingLoop) Run(h RingHandler) {
 func (l *RingLoop) turn(h RingHandler, look func(uintptr) bool, due func(*Timer)) {
 	l.wait(look)
 	l.tick()
+	l.tellAll(h, due)
+}
+
+// tellAll tells what has come.
+func (l *RingLoop) tellAll(h RingHandler, due func(*Timer)) {
 	l.received = 0
 	posted := l.tell(h)
 	if len(l.again) > 0 {
@@ -189,7 +193,7 @@ func (l *RingLoop) tell(h RingHandler) (posted bool) {
 			l.tellReceived(h, key, c)
 		case kindAwait:
 			l.received++
-			h.Readable(key)
+			h.Awaited(key)
 		case kindSend:
 			l.tellSent(h, key, c)
 		case kindWatch:
@@ -300,12 +304,17 @@ func (l *RingLoop) Receive(fd int, key int32) {
 	s.flags, s.ioprio = sqeBufferSelect, recvMultishot
 }
 
-// Await has Readable called, once, when a socket becomes readable, and if it is: for those
+// Await has Awaited called, once, when a socket becomes readable, and if it is: for those
 // who receive so much that the buffers would not do for all.
-func (l *RingLoop) Await(fd int, key int32) {
+func (l *RingLoop) Await(fd int, key int32) { l.await(fd, key, unix.POLLIN) }
+
+// AwaitWritable has Awaited called, once, when a socket is writable or broken.
+func (l *RingLoop) AwaitWritable(fd int, key int32) { l.await(fd, key, unix.POLLOUT) }
+
+func (l *RingLoop) await(fd int, key int32, events uint32) {
 	s := l.ring.next()
 	s.op, s.fd, s.user = opPollAdd, int32(fd), nameOf(kindAwait, key)
-	s.opFlags = wordOrder(unix.POLLIN)
+	s.opFlags = wordOrder(events)
 }
 
 // Send sends what fits a socket's buffer, at least one byte: send(2). The kernel reads p,

@@ -16,7 +16,7 @@ import (
 // nothing.
 type ringRecorder struct {
 	received func(key int32, p []byte, errno syscall.Errno, on bool)
-	readable func(key int32)
+	awaited  func(key int32)
 	sent     func(key int32, n int, errno syscall.Errno)
 	ready    func(key int32)
 	told     func()
@@ -29,9 +29,9 @@ func (r *ringRecorder) Received(key int32, p []byte, errno syscall.Errno, on boo
 	}
 }
 
-func (r *ringRecorder) Readable(key int32) {
-	if r.readable != nil {
-		r.readable(key)
+func (r *ringRecorder) Awaited(key int32) {
+	if r.awaited != nil {
+		r.awaited(key)
 	}
 }
 
@@ -133,13 +133,13 @@ func TestRingReceive(t *testing.T) {
 // An Await tells once, of what is there and of what comes; and is over when it is cancelled.
 func TestRingAwait(t *testing.T) {
 	t.Parallel()
-	readable := make(chan int32, 9)
-	l := ringRunning(t, &ringRecorder{readable: func(key int32) { readable <- key }})
+	awaited := make(chan int32, 9)
+	l := ringRunning(t, &ringRecorder{awaited: func(key int32) { awaited <- key }})
 	a, b := pair(t)
 	defer Close(b)
 	tells := func(why string) {
 		t.Helper()
-		if key := within(t, why, readable); key != 8 {
+		if key := within(t, why, awaited); key != 8 {
 			t.Errorf("%s: told of %d", why, key)
 		}
 	}
@@ -156,7 +156,7 @@ func TestRingAwait(t *testing.T) {
 	EndWrites(b)
 	l.Post(func() { l.Await(a, 8) })
 	tells("the peer's end")
-	if len(readable) > 0 {
+	if len(awaited) > 0 {
 		t.Error("it was told of more than once")
 	}
 }
