@@ -38,7 +38,7 @@ uninstall: ## remove what install has put below PREFIX
 	rm -f '$(bin)/yodel' '$(man)'/yodel.1 '$(man)'/yodel-*.1
 	rm -f '$(data)/bash-completion/completions/yodel' '$(data)/zsh/site-functions/_yodel' '$(data)/fish/vendor_completions.d/yodel.fish'
 
-test: ## format, build on three systems, vet, staticcheck, tests with -race, 3 s of each fuzz target
+test: ## format, build on three systems, vet, staticcheck, tests with -race, 1 s of each fuzz target
 	@scripts/test
 
 fuzz: ## fuzz each target for FUZZTIME (30s)

@@ -67,7 +67,7 @@ func testMain(m *testing.M) int {
 // returns its path.
 var build = sync.OnceValues(func() (string, error) {
 	path := filepath.Join(folder, "bin", "yodel")
-	args := []string{"build", "-buildvcs=false", "-o", path, "-ldflags=-X main.version=v0.0.0-test"}
+	args := []string{"build", "-buildvcs=false", "-o", path, "-ldflags=-s -w -X main.version=v0.0.0-test"}
 	if raceDetector() {
 		args = append(args, "-race")
 	}

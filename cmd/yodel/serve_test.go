@@ -320,7 +320,7 @@ func TestServeStops(t *testing.T) {
 			if status := s.wait(t); status != 0 {
 				t.Errorf("%v: status %d, stderr %q", sig, status, &s.err)
 			}
-			if took := time.Since(began); took > 5*time.Second { // the grace is 10 s
+			if took := time.Since(began); took > 9*time.Second { // the grace is 10 s
 				t.Errorf("%v: it took %v", sig, took)
 			}
 			if _, err := os.Lstat(s.at[2].Path); err == nil {

@@ -24,7 +24,7 @@ import (
 // all of its threads.
 var buildWithoutCgo = sync.OnceValues(func() (string, error) {
 	path := filepath.Join(folder, "bin", "yodel-without-cgo")
-	cmd := exec.Command("go", "build", "-buildvcs=false", "-o", path, ".")
+	cmd := exec.Command("go", "build", "-buildvcs=false", "-ldflags=-s -w", "-o", path, ".")
 	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
 	if out, err := cmd.CombinedOutput(); err != nil {
 		return "", fmt.Errorf("go build: %w\n%s", err, out)

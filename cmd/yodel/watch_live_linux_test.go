@@ -691,6 +691,8 @@ func writeToAPipe(t *testing.T, a *netns.Host, tshark string, to netip.AddrPort,
 	}
 	done := make(chan error, 1)
 	go func() { done <- cmd.Wait() }()
+	again := time.NewTicker(20 * time.Millisecond) // tshark reads all that is said
+	defer again.Stop()
 	for running := true; running; {
 		saidAndHeard(t, dialOn(t, a, to.String()), "hello")
 		select {
@@ -699,7 +701,7 @@ func writeToAPipe(t *testing.T, a *netns.Host, tshark string, to netip.AddrPort,
 			if err != nil {
 				t.Error(err)
 			}
-		default:
+		case <-again.C:
 		}
 	}
 	file := filepath.Join(t.TempDir(), "file")

@@ -130,7 +130,7 @@ func (c *client) say(line, answer string) error {
 
 // tryNothingLeftElsewhere is the same over TLS, over Unix sockets and on the door.
 func tryNothingLeftElsewhere(k *kit, t *testing.T) {
-	const n = 100
+	n := min(100, k.shortConns()/6)
 	before := measure()
 	if !k.traits.NoTLS {
 		s := k.serveTLS(t, onTCP(t), "upper", engine.Config{Sink: trace.Discard})

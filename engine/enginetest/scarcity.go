@@ -96,7 +96,7 @@ const slack = 2 * time.Second
 func tryEndlessLine(k *kit, t *testing.T) {
 	size := 1 << 30
 	if raceDetector || testing.Short() {
-		size = 64 << 20
+		size = 32 << 20
 	}
 	for _, service := range []string{"echo", "upper"} {
 		if k.traits.EchoOnly && service != "echo" {

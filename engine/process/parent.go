@@ -136,10 +136,12 @@ type child struct {
 	control net.Conn
 	reports *rio.Reader
 	last    trace.Event
-	sums    engine.Stats // as reported
+	sums    engine.Stats // as reported, or as events have told
 	dying   rio.Head     // what it says when the runtime gives up
-	ending  sync.Once
-	shook   func() // gives up its place among the handshakes
+
+	messages int64 // of which events have told
+	ending   sync.Once
+	shook    func() // gives up its place among the handshakes
 }
 
 // stopReason returns how the connection ends if the server is stopping, else None.
@@ -348,8 +350,25 @@ func (c *child) take(r report) {
 		if r.Event.Op == trace.Handshake {
 			c.handshakeDone()
 		}
-		c.h.Emit(r.Event.event())
+		e := r.Event.event()
+		c.heard(e)
+		c.h.Emit(e)
 	}
+}
+
+// heard counts what an event tells before the sums do, which come now and then: a child that
+// is killed reports none.
+func (c *child) heard(e trace.Event) {
+	if e.Op == trace.Message {
+		c.messages++
+	}
+	more := engine.Stats{
+		BytesIn: max(0, e.In-c.sums.BytesIn), BytesOut: max(0, e.Out-c.sums.BytesOut), Messages: max(0, c.messages-c.sums.Messages),
+	}
+	c.h.Count.Add(more)
+	c.sums.BytesIn += more.BytesIn
+	c.sums.BytesOut += more.BytesOut
+	c.sums.Messages += more.Messages
 }
 
 // difference returns what was counted since before. The connection itself, accepted

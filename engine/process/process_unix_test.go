@@ -168,6 +168,7 @@ func TestKilledChild(t *testing.T) {
 		t.Fatal(err)
 	}
 	pid := s.onlyChild()
+	told := s.until(trace.Write)
 	second := s.dial()
 	if err := s.echo(second, "two"); err != nil {
 		t.Fatal(err)
@@ -180,6 +181,8 @@ func TestKilledChild(t *testing.T) {
 	}
 	if e := s.until(trace.Close); e.Text != engine.Fault.String() || e.Err == nil || !strings.Contains(e.Err.Error(), "killed") {
 		t.Errorf("its last event: %+v", e)
+	} else if e.In != told.In || e.Out != told.Out || e.Out == 0 {
+		t.Errorf("its last event has %d bytes in and %d out, the one before %d and %d", e.In, e.Out, told.In, told.Out)
 	}
 	if err := s.echo(second, "still here"); err != nil {
 		t.Errorf("the second client: %v", err)

@@ -55,7 +55,7 @@ func build(t *testing.T, name string) string {
 	path := filepath.Join(t.TempDir(), name+".exe")
 	cmd := exec.CommandContext(t.Context(), "go", "build", "-buildvcs=false", "-o", path, ".")
 	cmd.Dir = "../" + name
-	cmd.Env = append(os.Environ(), "GOWORK=off")
+	cmd.Env = append(os.Environ(), "GOWORK=off", "CGO_ENABLED=0")
 	if out, err := cmd.CombinedOutput(); err != nil {
 		t.Fatalf("go build: %v\n%s", err, out)
 	}

@@ -16,4 +16,9 @@
 //     instance): it ends the program by intent.
 //
 // The counts of calls are strace's: the n-th call of each thread.
+//
+// The whole table takes a few minutes. A sample of it is played each time, more than 500
+// runs; all of them by
+//
+//	go test ./internal/faults -faults.all
 package faults

@@ -7,10 +7,15 @@ import (
 	"testing"
 )
 
-// Every row of the table is a server of its own, run for real. Under -short it is every
-// twentieth.
+var all = flag.Bool("faults.all", false, "play every row of the table, and not a sample")
+
+// Every row is a server of its own, run for real: those of the sample, or all. Under -short
+// it is every twentieth.
 func TestFaults(t *testing.T) {
 	rows := table()
+	if !*all {
+		rows = sample(rows)
+	}
 	if err := checkTable(rows); err != nil {
 		t.Fatal(err)
 	}

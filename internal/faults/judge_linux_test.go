@@ -28,8 +28,41 @@ func TestTableRefusesLies(t *testing.T) {
 			t.Errorf("wanted an error with %q, got %v", what, err)
 		}
 	}
+	if err := checkTable(sample(rows)); err != nil {
+		t.Errorf("the sample: %v", err)
+	}
 	if err := checkTable(rows[:leastRuns-1]); err == nil {
 		t.Error("a table of too few rows was accepted")
+	}
+}
+
+// The sample has every kind of row, and every column of a call that fails in five ways: no
+// call has more columns.
+func TestSampleIsFair(t *testing.T) {
+	t.Parallel()
+	rows := table()
+	kinds, columns := make(map[row]bool), make(map[row]bool)
+	column := func(r row) row {
+		r.fault.errno = 0
+		return r
+	}
+	for _, r := range sample(rows) {
+		kinds[r.kind()], columns[column(r)] = true, true
+	}
+	errnos := make(map[row]map[unix.Errno]bool) // by column
+	for _, r := range rows {
+		if c := column(r); errnos[c] == nil {
+			errnos[c] = make(map[unix.Errno]bool)
+		}
+		errnos[column(r)][r.fault.errno] = true
+	}
+	for _, r := range rows {
+		if !kinds[r.kind()] {
+			t.Errorf("%s is missing with any column", r.name())
+		}
+		if !columns[column(r)] && len(errnos[column(r)]) >= 5 {
+			t.Errorf("%s is missing with any error", r.name())
+		}
 	}
 }
 

@@ -107,7 +107,7 @@ func (r *run) awaitLoops() error {
 			files := r.s.sockets(network)
 			return len(slices.Compact(slices.Sorted(slices.Values(files)))) == 1
 		}
-		again := time.NewTicker(time.Millisecond)
+		again := time.NewTicker(5 * time.Millisecond)
 		defer again.Stop()
 		for !alone() {
 			select {

@@ -44,7 +44,7 @@ func testMain(m *testing.M) int {
 // under strace that would take seconds for each run.
 var build = sync.OnceValues(func() (string, error) {
 	path := filepath.Join(folder, "yodel")
-	cmd := exec.Command("go", "build", "-buildvcs=false", "-o", path, "yodel/cmd/yodel")
+	cmd := exec.Command("go", "build", "-buildvcs=false", "-ldflags=-s -w", "-o", path, "yodel/cmd/yodel")
 	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
 	if out, err := cmd.CombinedOutput(); err != nil {
 		return "", fmt.Errorf("go build: %w\n%s", err, out)
@@ -306,7 +306,7 @@ func descendants(pid int) (all []int) {
 // awaitBaseline waits until the server holds no more than it did before its first
 // client. Nothing tells of that from outside, so it looks again and again.
 func (s *server) awaitBaseline(ctx context.Context) error {
-	again := time.NewTicker(time.Millisecond)
+	again := time.NewTicker(5 * time.Millisecond)
 	defer again.Stop()
 	for {
 		now := s.resources()

@@ -138,7 +138,8 @@ func vanish(t *testing.T, engine, down string) {
 			t.Errorf("a connection ended so: %+v", e)
 		}
 	}
-	if took := time.Since(began); took < userTimeout/2 || took > 5*userTimeout {
+	// Left to itself the kernel would take a quarter of an hour, and at rest two hours.
+	if took := time.Since(began); took < userTimeout/2 || took > 10*userTimeout {
 		t.Errorf("it was noticed after %v, and the time-out is %v", took, userTimeout)
 	}
 	if err := s.awaitBaseline(ctx); err != nil {

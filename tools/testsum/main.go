@@ -1,6 +1,7 @@
 // Testsum reads what `go test -json` prints and tells it to people: a line for
 // each package, the whole output of what failed, each skipped test with its
-// reason, and at the end how many tests passed, failed and were skipped.
+// reason, and at the end which packages took longest, and how many tests passed,
+// failed and were skipped.
 //
 // Usage:
 //

@@ -2,6 +2,7 @@ package main
 
 import (
 	"bufio"
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -17,11 +18,15 @@ type event struct {
 	ImportPath string // of build-output, in place of Package
 	Test       string // empty: the event is of the package
 	Output     string
+	Elapsed    float64 // seconds, at the end
 }
 
 // A test is named by its package and its own name; one without a name stands for
 // what the package prints outside its tests.
 type test struct{ pkg, name string }
+
+// slowest is how many packages are named that took longest, if there are more.
+const slowest = 10
 
 // A skip is a test that did not run, and why.
 type skip struct {
@@ -35,6 +40,13 @@ type summary struct {
 	skipped        []skip
 	output         map[test]*strings.Builder // of tests that are not over
 	bad            map[string]bool           // packages with a failed test
+	took           []pkgTime                 // of packages that have ended
+}
+
+// A pkgTime is how many seconds the tests of a package took.
+type pkgTime struct {
+	pkg     string
+	seconds float64
 }
 
 // read takes in all events of r and writes to w what people want to see at once.
@@ -67,6 +79,9 @@ func (s *summary) line(line string, w io.Writer) {
 
 func (s *summary) event(e event, w io.Writer) {
 	t := test{e.Package, e.Test}
+	if t.name == "" && e.Elapsed > 0 {
+		s.took = append(s.took, pkgTime{t.pkg, e.Elapsed})
+	}
 	switch e.Action {
 	case "build-output":
 		fmt.Fprint(w, e.Output)
@@ -181,10 +196,17 @@ func reason(output string) string {
 	return strings.Join(said, " ")
 }
 
-// close prints the skipped tests and the sums.
+// close prints the skipped tests, the packages that took longest, and the sums.
 func (s *summary) close(w io.Writer) {
 	for _, k := range s.skipped {
 		fmt.Fprintf(w, "skipped: %s %s: %s\n", k.pkg, k.name, k.reason)
+	}
+	slices.SortStableFunc(s.took, func(a, b pkgTime) int { return cmp.Compare(b.seconds, a.seconds) })
+	if len(s.took) > slowest {
+		fmt.Fprintln(w, "longest:")
+		for _, p := range s.took[:slowest] {
+			fmt.Fprintf(w, "%8.1f s  %s\n", p.seconds, p.pkg)
+		}
 	}
 	fmt.Fprintf(w, "%d passed, %d failed, %d skipped\n", s.passed, s.failed, len(s.skipped))
 }

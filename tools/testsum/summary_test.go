@@ -209,6 +209,23 @@ func TestReadError(t *testing.T) {
 	}
 }
 
+// Of more than ten packages those are named that took longest, whether they failed or not.
+func TestLongestPackages(t *testing.T) {
+	t.Parallel()
+	var s summary
+	var events, printed strings.Builder
+	for n := range slowest + 2 {
+		fmt.Fprintf(&events, `{"Action":"pass","Package":"m/%d","Test":"TestX","Elapsed":99}`+"\n", n)
+		fmt.Fprintf(&events, `{"Action":%q,"Package":"m/%d","Elapsed":%d.25}`+"\n", []string{"pass", "fail"}[n%2], n, n)
+	}
+	if err := s.read(strings.NewReader(events.String()), io.Discard); err != nil {
+		t.Fatal(err)
+	}
+	s.close(&printed)
+	got := strings.Join(strings.Fields(printed.String()), " ")
+	wantInOrder(t, got, []string{"longest: 11.2 s m/11 10.2 s m/10 9.2 s m/9", "3.2 s m/3", "2.2 s m/2 12 passed"})
+}
+
 func Example_close() {
 	s := summary{passed: 7, failed: 1, skipped: []skip{{test{"yodel/sock", "TestTelnet"}, "needs telnet: make peers installs it"}}}
 	s.close(os.Stdout)
