@@ -158,6 +158,8 @@ func (t *Terminal) Unread() (n int, err error) {
 			return err
 		}
 		defer unix.Close(slave)
+		// What was written comes to the other end in time of the kernel's own; poll waits for that.
+		unix.Poll([]unix.PollFd{{Fd: int32(slave), Events: unix.POLLIN}}, 0)
 		n, err = unix.IoctlGetInt(slave, unix.TIOCINQ)
 		return err
 	})

@@ -99,3 +99,60 @@ func TestRealTelnetInLineMode(t *testing.T) {
 		t.Errorf("%v\n%s\nthe server's log:\n%s", err, out, r.log)
 	}
 }
+
+// line begins a session in LINEMODE as a client that sends whole lines does.
+func (r *rig) line() *client {
+	r.t.Helper()
+	c := r.call()
+	c.say("\xff\xfb\x22\xff\xfd\x01" + slc("\x03\x02\x18\x0a\x02\x08")) // interrupt: ^X; erase: ^H
+	return c.login()
+}
+
+// A terminal in LINEMODE has the client's keys; a program that reads lines gets one at a
+// time, also of those typed before, and an end of file alone; an interrupt throws away
+// what it has not got.
+func TestLinesAreReadOneByOne(t *testing.T) {
+	t.Parallel()
+	r := serve(t, `trap 'echo interrupted' INT; stty -a | tr ';' '\n' | grep -E 'intr|erase'; echo ready
+		get() { dd bs=1000 count=1 2>/dev/null | tr '\n' '.'; echo "<"; }
+		read -r x; get; get; get; get; get; read -r x; echo "[$x]"; sleep 1000; get; echo over`, Config{LineMode: true})
+	c := r.line()
+	c.want(`intr = \^X\r\n`)
+	c.want(`erase = \^H\r\n`)
+	c.want("ready\r\n")
+	c.say("go\r\none\r\ntwo\r\n\xff\xecthree\xff\xec\xff\xec" + "last\r\n")
+	c.want(`^one\.<\r\ntwo\.<\r\n<\r\nthree<\r\n<\r\n\[last\]\r\n`)
+	c.say("not\r\nwanted\r\nany more\r\n\xff\xf4")
+	c.want("interrupted\r\n")
+	c.say("\xff\xec")
+	c.want("over")
+	c.wantEnd()
+}
+
+// A program that takes the terminal back has it, and a client that echoes and knows
+// nothing of LINEMODE is served as always.
+func TestLineModeEnds(t *testing.T) {
+	t.Parallel()
+	r := serve(t, `stty -extproc; echo ready; read -r x; printf '<%s>\n' "$x"; stty extproc -icrnl; echo back; head -c 4 | od -An -c`, Config{LineMode: true})
+	c := r.line()
+	c.want("ready\r\n")
+	c.say("abx\bc\r\n")
+	c.want("abx\b \bc\r\n<abc>\r\n")
+	c.want("back\r\n")
+	c.say("abc\r\n")
+	c.want(`^ +a +b +c +\\r\r\n`)
+	c.wantEnd()
+	r = serve(t, `stty -echoctl; echo ready; read -r x; printf '<%s>\n' "$x"; cat; echo over`, Config{LineMode: true})
+	c = r.call()
+	c.say("\xff\xfc\x22\xff\xfe\x01\xff\xfe\x03") // kludge line mode
+	c.want("login: ")
+	c.say("ada\r\n")
+	c.want("^password: ")
+	c.say("pass word\r\n")
+	c.want("ready\r\n")
+	c.say("hello\r\n")
+	c.want("^<hello>\r\n")
+	c.say("\xff\xec")
+	c.want("^over")
+	c.wantEnd()
+}
