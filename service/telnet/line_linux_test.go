@@ -113,9 +113,9 @@ func (r *rig) line() *client {
 // what it has not got.
 func TestLinesAreReadOneByOne(t *testing.T) {
 	t.Parallel()
-	r := serve(t, `trap 'echo interrupted' INT; stty -a | tr ';' '\n' | grep -E 'intr|erase'; echo ready
+	r := serve(t, `trap 'stop=1' INT; stty -a | tr ';' '\n' | grep -E 'intr|erase'; echo ready
 		get() { dd bs=1000 count=1 2>/dev/null | tr '\n' '.'; echo "<"; }
-		read -r x; get; get; get; get; get; read -r x; echo "[$x]"; sleep 1000; get; echo over`, Config{LineMode: true})
+		read -r x; get; get; get; get; get; read -r x; echo "[$x]"; while [ -z "$stop" ]; do sleep 0.02; done; echo interrupted; get; echo over`, Config{LineMode: true})
 	c := r.line()
 	c.want(`intr = \^X\r\n`)
 	c.want(`erase = \^H\r\n`)
