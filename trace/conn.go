@@ -3,6 +3,7 @@ package trace
 import (
 	"errors"
 	"io"
+	"io/fs"
 	"net"
 	"net/netip"
 	"os"
@@ -18,7 +19,7 @@ const (
 	EndPeer     = "closed by peer" // the peer ended its direction before we ended ours
 	EndHere     = "closed here"    // we ended our direction first, or closed without having seen the peer's end
 	EndReset    = "reset by peer"  // also: the peer was gone when we wrote
-	EndVanished = "peer vanished"  // it no longer answers: keepalive, TCP_USER_TIMEOUT, or no route
+	EndVanished = "peer vanished"  // it no longer answers: keepalive, TCP_USER_TIMEOUT, or what the network says of it
 	EndFault    = "fault"          // another error, which is the event's Err
 )
 
@@ -310,15 +311,22 @@ func (c *Conn) failed(err error) {
 // A peer has vanished when keepalive or TCP_USER_TIMEOUT found that it no longer
 // answers. Linux then reports what the network had last said about it, if it had said
 // anything, in place of ETIMEDOUT (icmp(7)): no route to it, its host is down, a
-// protocol error on the way.
+// protocol error on the way, nobody there, filtered. On a UDP socket that was connected,
+// nobody is there at once.
 func EndOf(err error) string {
 	switch {
 	case isOneOf(err, resetErrnos):
 		return EndReset
-	case isOneOf(err, vanishedErrnos):
+	case isOneOf(err, vanishedErrnos), isOneOf(err, sentBackErrnos) && !isOfFile(err):
 		return EndVanished
 	}
 	return EndFault
+}
+
+// isOfFile reports whether err is about a file, and so about no peer.
+func isOfFile(err error) bool {
+	var path *fs.PathError
+	return errors.As(err, &path)
 }
 
 // endFor notes how the connection ended: the first reason counts.

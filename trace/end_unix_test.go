@@ -20,6 +20,7 @@ func TestEndOf(t *testing.T) {
 		EndVanished: {
 			syscall.ETIMEDOUT, syscall.EHOSTUNREACH, syscall.ENETUNREACH,
 			syscall.EHOSTDOWN, syscall.ENETDOWN, errnoNoNet, syscall.EPROTO,
+			syscall.ECONNREFUSED, syscall.ENOPROTOOPT, syscall.EACCES, syscall.EOPNOTSUPP,
 		},
 		EndFault: {syscall.EIO, syscall.ENOMEM, syscall.EBADF, io.ErrUnexpectedEOF, os.ErrDeadlineExceeded},
 	} {
@@ -29,6 +30,9 @@ func TestEndOf(t *testing.T) {
 				t.Errorf("%v: %q, want %q", err, got, want)
 			}
 		}
+	}
+	if got := EndOf(&os.PathError{Op: "open", Path: "/x", Err: syscall.EACCES}); got != EndFault {
+		t.Errorf("a file's error: %q", got)
 	}
 	if got := EndOf(errors.New("another")); got != EndFault {
 		t.Errorf("another error: %q", got)

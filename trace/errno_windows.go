@@ -10,3 +10,6 @@ var resetErrnos = []syscall.Errno{syscall.WSAECONNRESET, syscall.WSAECONNABORTED
 // WSAEHOSTUNREACH, WSAENETUNREACH, WSAEHOSTDOWN and WSAENETDOWN, which package syscall
 // does not name.
 var vanishedErrnos = []syscall.Errno{10060, 10065, 10051, 10064, 10050}
+
+// What a router says comes as one of the others here.
+var sentBackErrnos []syscall.Errno

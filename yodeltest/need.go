@@ -47,6 +47,39 @@ func findProgram(name string) (path string, ok bool) {
 	return "", false
 }
 
+// NeedNode returns the path of Node.js, and the folder in which the npm package is that
+// a test wants to require (for NODE_PATH), or skips the test where one is missing. The
+// packages are those of scripts/npm in the module of which the test is.
+func NeedNode(t testing.TB, module string) (node, modules string) {
+	t.Helper()
+	node = NeedProgram(t, "node")
+	dir, err := os.Getwd()
+	if err != nil {
+		t.Fatal(err)
+	}
+	modules, ok := findModules(dir, module)
+	if !ok {
+		Skip(t, "npm's "+module+" is not installed", "make peers installs it")
+	}
+	return node, modules
+}
+
+// findModules looks for scripts/npm in dir and above it, up to the folder of go.mod.
+func findModules(dir, module string) (modules string, ok bool) {
+	for {
+		modules = filepath.Join(dir, "scripts", "npm", "node_modules")
+		if _, err := os.Stat(filepath.Join(modules, module, "package.json")); err == nil {
+			return modules, true
+		}
+		_, err := os.Stat(filepath.Join(dir, "go.mod"))
+		above := filepath.Dir(dir)
+		if err == nil || above == dir {
+			return "", false
+		}
+		dir = above
+	}
+}
+
 // NeedRoot skips the test where it is not run as root.
 func NeedRoot(t testing.TB) {
 	t.Helper()

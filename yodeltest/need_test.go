@@ -1,6 +1,7 @@
 package yodeltest
 
 import (
+	"errors"
 	"os"
 	"path/filepath"
 	"runtime"
@@ -56,6 +57,35 @@ func TestNeedProgramLooksIntoSystemFolders(t *testing.T) {
 	}
 	if _, ok := findProgram(name); ok != found {
 		t.Errorf("findProgram(%q) found it: %v, and it is there: %v", name, ok, found)
+	}
+}
+
+func TestNeedNode(t *testing.T) {
+	if runtime.GOOS == "windows" {
+		t.Skip("makes a Unix executable; run it elsewhere than on Windows")
+	}
+	dir := t.TempDir()
+	for name, mode := range map[string]os.FileMode{"node": 0o700, "m/go.mod": 0o600, "m/a/b/x": 0o600, "m/scripts/npm/node_modules/a-client/package.json": 0o600} {
+		path := filepath.Join(dir, name)
+		if err := errors.Join(os.MkdirAll(filepath.Dir(path), 0o700), os.WriteFile(path, []byte("#!/bin/sh\n"), mode)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	t.Setenv("PATH", dir)
+	t.Setenv(NoSkip, "0")
+	t.Chdir(filepath.Join(dir, "m/a/b"))
+	node, modules := NeedNode(t, "a-client")
+	if rest, err := filepath.Rel(dir, modules); node != filepath.Join(dir, "node") || filepath.ToSlash(rest) != "m/scripts/npm/node_modules" {
+		t.Errorf("NeedNode = %q, %q, %v", node, modules, err)
+	}
+	for _, name := range []string{missing, "../../x"} {
+		r := during(t, func(t testing.TB) { NeedNode(t, name) })
+		if !strings.HasSuffix(r.skipped, "is not installed; make peers installs it") {
+			t.Errorf("%q: skipped %q, failed %q", name, r.skipped, r.failed)
+		}
+	}
+	if modules, ok := findModules("/", "a-client"); ok {
+		t.Errorf("above all there is %s", modules)
 	}
 }
 

@@ -84,8 +84,15 @@ func distributed(plans []plan, takes [][]sock.Passed, passed []sock.Passed) ([]p
 			return nil, usagef("%s has no address, and no socket is left for it of those that were passed, %s: give it an address, as %s@:%d, or pass it a socket",
 				p.row.name, strings.Join(allInWords(passed), ", "), p.row.name, p.row.port)
 		}
+		overTLS := p.addr.Network == "tls"
 		for _, s := range takes[i] {
 			p.passed, p.addr = s, addressOfPassed(s)
+			if overTLS {
+				if p.addr.Network != "tcp" {
+					return nil, usagef("%s@tls://: TLS is for TCP, and the passed socket is %s", p.row.name, inWords(s))
+				}
+				p.addr.Network = "tls"
+			}
 			all = append(all, p)
 		}
 	}

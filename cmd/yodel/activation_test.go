@@ -3,6 +3,7 @@
 package main
 
 import (
+	"crypto/tls"
 	"fmt"
 	"net"
 	"os"
@@ -49,6 +50,8 @@ func TestPassedSocketsFindTheirService(t *testing.T) {
 		"one by name, the other by order":       {"echo time", "yodel.socket/tcp echo/tcp", "echo=1 time=0"},
 		"one each, and the last takes the rest": {"echo echo", "echo/tcp echo/tcp echo/udp", "echo=0 echo=1 echo=2"},
 		"who has an address needs none":         {"echo@:7 time", "/tcp", "echo@ time=0"},
+		"over TLS":                              {"echo echo@tls://", "echo/tcp echo/tcp", "echo=0 echo=1 over TLS"},
+		"TLS over datagrams":                    {"echo@tls://", "echo/udp", "echo@tls://: TLS is for TCP, and the passed socket is udp://127.0.0.1:"},
 		"by default":                            {"", "/tcp /tcp", "upper=0 echo=1"},
 		"one too many":                          {"echo", "/tcp /tcp", "is for none of the services: name the one it is for, without an address"},
 		"one for a service that is not there":   {"echo", "time/tcp", `("time") is for none of the services`},
@@ -93,7 +96,9 @@ func whoHasWhich(plans []plan, passed []sock.Passed) string {
 			if p.passed == s {
 				word += fmt.Sprintf("=%d", i)
 			}
-			if p.passed == s && p.addr != addressOfPassed(s) {
+			if overTLS := p.addr.Network == "tls"; p.passed == s && overTLS {
+				word += " over TLS"
+			} else if p.passed == s && p.addr != addressOfPassed(s) {
 				word += " elsewhere"
 			}
 		}
@@ -240,5 +245,26 @@ func TestActivatedWrongly(t *testing.T) {
 				t.Errorf("status %d, want %d", status, tt.status)
 			}
 		})
+	}
+}
+
+// NAME@tls:// speaks TLS on the socket that is passed; where none is, on the service's own.
+func TestActivatedOverTLS(t *testing.T) {
+	t.Parallel()
+	at := loopbackOfTest(t) + ":7001"
+	p := activate(t, []string{"--listen=" + at, "--fdname=echo"}, "echo@tls://")
+	c := tls.Client(knock(t, "tcp", at), &tls.Config{InsecureSkipVerify: true})
+	ask(t, c, "hello\n", "hello\n")
+	if l := (&running{started: p}).listens(t, 0); l.Network != "tls" || l.Address != at || !l.Passed || l.Fingerprint == "" {
+		t.Errorf("%+v", l)
+	}
+	c.Close()
+	p.signal(t, syscall.SIGTERM)
+	if status := p.wait(t); status != 0 {
+		t.Errorf("status %d\n%s", status, &p.err)
+	}
+	plan, err := parsePlan("web@tls://")
+	if err != nil || plan.given || plan.addr != (sock.Address{Network: "tls", Host: "localhost", Port: 10080}) {
+		t.Errorf("%+v, %v", plan, err)
 	}
 }

@@ -56,6 +56,8 @@ func TestAdmin(t *testing.T) {
 		`yodel_bytes_total{direction="out",service="upper",transport="tcp"} 6`,
 		`yodel_messages_total{service="upper",transport="tcp"} 1`,
 		`yodel_datagrams_total{direction="in",service="echo",transport="udp"} 0`,
+		`yodel_datagrams_missed_total{service="echo",transport="udp"} 0`,
+		`yodel_datagram_read_errors_total{service="echo",transport="udp"} 0`,
 	} {
 		if !strings.Contains(metrics, want+"\n") {
 			t.Errorf("no %s in\n%s", want, metrics)

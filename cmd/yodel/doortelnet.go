@@ -29,7 +29,7 @@ func openTelnet(s *server, p plan, _ *dataBytes) (any, error) {
 		return nil, err
 	}
 	return telnet.New(&telnet.Config{
-		Users: file, Shell: strings.Fields(f.shell), Root: f.root, MaxSessions: f.sessions, HeaderTimeout: f.header,
+		Users: file, Shell: strings.Fields(f.shell), Root: f.root, MaxSessions: f.sessions, LineMode: f.linemode, HeaderTimeout: f.header,
 	})
 }
 

@@ -136,7 +136,7 @@ func (rows engineRows) open(p plan, f *serveFlags, cfg *engine.Config) (*choice,
 		}
 		eng, err := row.tryMake(p, f, cfg)
 		if err == nil {
-			return &choice{eng, row, not.passedOver()}, nil
+			return &choice{eng, row, not.String()}, nil
 		}
 		not.add(row.name, err)
 	}
@@ -167,20 +167,14 @@ func (r reasons) String() string {
 	return strings.Join(list, "; ")
 }
 
-// passedOver returns the reasons where they can be otherwise: not on a system that has no
-// such thing.
-func (r reasons) passedOver() string {
-	if runtime.GOOS != "linux" {
-		return ""
-	}
-	return r.String()
-}
-
 // whyNot returns what err, of tryMake, says is missing.
 func whyNot(err error) string {
 	var unfit *engine.UnfitError
-	if errors.As(err, &unfit) {
+	switch {
+	case errors.As(err, &unfit):
 		return unfit.Why
+	case errors.Is(err, errors.ErrUnsupported) && strings.Contains(err.Error(), " on "+runtime.GOOS):
+		return "not on " + runtime.GOOS // so those of the same kind are said together
 	}
 	return err.Error()
 }

@@ -182,7 +182,7 @@ func TestEnginesThatCannot(t *testing.T) {
 		if err == nil && c.row.name != want || err != nil && (exitStatus(err) != 2 || !strings.Contains(err.Error(), want)) {
 			t.Errorf("%s: %v, %v; want %s", name, c.row.name, err, want)
 		}
-		if over := "ring: unsupported operation: Linux 9.9 has it; plain: there is no TLS and no PROXY header"; name == auto && runtime.GOOS == "linux" && c.passedOver != over {
+		if over := "ring: unsupported operation: Linux 9.9 has it; plain: there is no TLS and no PROXY header"; name == auto && c.passedOver != over {
 			t.Errorf("auto passes over %q, want %q", c.passedOver, over)
 		}
 	}
@@ -298,6 +298,18 @@ func TestServeByLoops(t *testing.T) {
 	}
 }
 
+// Where a system has no event engines, those are passed over in few words.
+func TestPassedOverElsewhere(t *testing.T) {
+	t.Parallel()
+	var not reasons
+	for _, name := range []string{"uring", "epoll"} {
+		not.add(name, fmt.Errorf("%s on %s: %w", name, runtime.GOOS, errors.ErrUnsupported))
+	}
+	if got, want := not.String(), "uring, epoll: not on "+runtime.GOOS; got != want {
+		t.Errorf("%q, want %q", got, want)
+	}
+}
+
 // Auto takes for each service the first engine that can serve it, and says which it passed over and why.
 func TestServeByAuto(t *testing.T) {
 	t.Parallel()
@@ -342,7 +354,7 @@ func TestEngineLostWithRoot(t *testing.T) {
 		if got := fmt.Sprint(err); want != "" && got != want || want == "" && (err != nil || sv.engine != "plain") {
 			t.Errorf("%s: %s, %v", name, sv.engine, err)
 		}
-		if want == "" && runtime.GOOS == "linux" && sv.passedOver != "ring: rings are for root" {
+		if want == "" && sv.passedOver != "ring: rings are for root" {
 			t.Errorf("it says %q", sv.passedOver)
 		}
 		sv.Close()

@@ -34,7 +34,7 @@ func inetdPlan(fs *pflag.FlagSet, args []string) (plan, error) {
 	if err != nil {
 		return plan{}, err
 	}
-	if p.given {
+	if p.given || p.addr.Network == "tls" {
 		return plan{}, usagef("%s: with --inetd the connection is standard input and output: leave the address out", args[0])
 	}
 	if p.row.single != nil {

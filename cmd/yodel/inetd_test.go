@@ -24,19 +24,20 @@ func TestInsideInetd(t *testing.T) {
 	wantInside(t, "hello\n", 0, "HELLO\n", "upper closed by peer: 6 bytes in, 6 out", "serve", "--inetd", "upper")
 	wantInside(t, "", 0, " ", "daytime done: 0 bytes in", "serve", "--inetd", "daytime")
 	for want, args := range map[string][]string{
-		"yodel serve --inetd SERVICE":              {},
-		"one connection of one service":            {"echo", "upper"},
-		"leave the address out":                    {"echo@7"},
-		"there is no service":                      {"nosuch"},
-		"--engine means nothing with --inetd":      {"--engine=goroutine", "echo"},
-		"--max-conns means nothing with":           {"--max-conns=5", "echo"},
-		"--json prints on standard output":         {"--json", "echo"},
-		"--config means nothing with":              {"--config=/nosuch", "echo"},
-		"--tls-cert means nothing with":            {"--tls-cert=x", "echo"},
-		"--line-max is a flag of upper":            {"--line-max=7", "echo"},
-		"--user: drop privileges to nosuch: there": {"--user=nosuch", "echo"},
-		`--allow "x": write a network as`:          {"--allow=x", "echo"},
-		"unknown flag: --nosuch":                   {"--nosuch", "echo"},
+		"yodel serve --inetd SERVICE":                              {},
+		"one connection of one service":                            {"echo", "upper"},
+		"leave the address out":                                    {"echo@7"},
+		"with --inetd the connection is standard input and output": {"web@tls://"},
+		"there is no service":                                      {"nosuch"},
+		"--engine means nothing with --inetd":                      {"--engine=goroutine", "echo"},
+		"--max-conns means nothing with":                           {"--max-conns=5", "echo"},
+		"--json prints on standard output":                         {"--json", "echo"},
+		"--config means nothing with":                              {"--config=/nosuch", "echo"},
+		"--tls-cert means nothing with":                            {"--tls-cert=x", "echo"},
+		"--line-max is a flag of upper":                            {"--line-max=7", "echo"},
+		"--user: drop privileges to nosuch: there":                 {"--user=nosuch", "echo"},
+		`--allow "x": write a network as`:                          {"--allow=x", "echo"},
+		"unknown flag: --nosuch":                                   {"--nosuch", "echo"},
 	} {
 		wantInside(t, "hello\n", 2, "", want, append([]string{"serve", "--inetd"}, args...)...)
 	}

@@ -29,6 +29,8 @@ var (
 	metricFailures     = describe("accept_errors_total", "Failures of accept other than a peer that had left again.")
 	metricDatagrams    = describe("datagrams_total", "Datagrams read, and answered.", "direction")
 	metricDropped      = describe("datagrams_dropped_total", "Datagrams not answered, by why.", "result")
+	metricMissed       = describe("datagrams_missed_total", "Datagrams that the kernel dropped because the socket's buffer was full, up to the last one read; Linux only.")
+	metricReadErrors   = describe("datagram_read_errors_total", "Failures to read a datagram; most are the network's word on an earlier answer.")
 	metricLoopActive   = describe("loop_connections_active", "Connections of an event loop.", "loop")
 	metricLoopMessages = describe("loop_messages_total", "Whole messages that the sessions of an event loop have taken.", "loop")
 	metricLoopBytes    = describe("loop_bytes_total", "Payload bytes of an event loop.", "loop", "direction")
@@ -41,7 +43,7 @@ var (
 func (m serverMetrics) Describe(ch chan<- *prometheus.Desc) {
 	for _, d := range []*prometheus.Desc{
 		metricAccepted, metricActive, metricEnded, metricBytes, metricLost, metricMessages,
-		metricFailures, metricDatagrams, metricDropped, metricKernel,
+		metricFailures, metricDatagrams, metricDropped, metricMissed, metricReadErrors, metricKernel,
 		metricLoopActive, metricLoopMessages, metricLoopBytes,
 	} {
 		ch <- d
@@ -89,6 +91,8 @@ func collect(ch chan<- prometheus.Metric, s engine.Stats, service, transport str
 	if transport == "udp" {
 		is(metricDatagrams, s.DatagramsIn, "in")
 		is(metricDatagrams, s.DatagramsOut, "out")
+		is(metricMissed, s.DatagramsMissed)
+		is(metricReadErrors, s.ReadErrors)
 		for why, n := range s.Dropped {
 			is(metricDropped, n, why.String())
 		}

@@ -10,7 +10,7 @@ import (
 type plan struct {
 	row    *serviceRow
 	addr   sock.Address
-	given  bool        // the address was; else it is the service's own
+	given  bool        // the address was; else it is the service's own, or a passed socket's
 	passed sock.Passed // the socket, if whoever started this program has opened it
 	flags  *serveFlags // its own, from a configuration file; nil: those of the command
 	made   any         // the service, if that does its own I/O and is made already
@@ -48,8 +48,13 @@ func parsePlan(arg string) (plan, error) {
 	if row == nil {
 		return plan{}, usagef("there is no service %q; there are %s", name, serviceNames())
 	}
-	if !has {
-		return plan{row: row, addr: sock.Address{Network: "tcp", Host: "localhost", Port: row.port}}, nil
+	own := sock.Address{Network: "tcp", Host: "localhost", Port: row.port}
+	switch {
+	case !has:
+		return plan{row: row, addr: own}, nil
+	case where == "tls://": // the same over TLS
+		own.Network = "tls"
+		return plan{row: row, addr: own}, nil
 	}
 	addr, err := sock.ParseAddress(where)
 	if err != nil {

@@ -41,6 +41,7 @@ type serviceFlags struct {
 	greetDelay time.Duration
 
 	shell          string
+	linemode       bool
 	authorizedKeys string
 	hostKey        string
 	program        []string
@@ -52,7 +53,7 @@ func (f *serviceFlags) bind(fs *pflag.FlagSet) {
 	fs.BoolVar(&f.allowWrite, "allow-write", false, "let users store, delete and rename files, and make folders")
 	fs.StringVar(&f.users, "users", "", "who may log in with a password is in this `file`, which yodel passwd writes")
 	fs.BoolVar(&f.plainText, "plain-text-is-fine", false, "take passwords over connections that others can read")
-	fs.IntVar(&f.sessions, "max-sessions", 0, "users at once (0: only --max-conns bounds them)")
+	fs.IntVar(&f.sessions, "max-sessions", 0, "users, or programs, at once (0: telnet and ssh 64, command 256, ftp as --max-conns)")
 
 	fs.StringVar(&f.cgi, "cgi", "", "run the programs in this `folder`, below the path /cgi-bin/")
 	fs.BoolVar(&f.hidden, "hidden", false, "send and list names that begin with a dot too")
@@ -76,6 +77,7 @@ func (f *serviceFlags) bind(fs *pflag.FlagSet) {
 	fs.DurationVar(&f.greetDelay, "greet-delay", 0, "hold the greeting back for so long, and refuse who talks meanwhile")
 
 	fs.StringVar(&f.shell, "shell", "", "the `program`, with arguments, that who logs in gets (none: /bin/sh)")
+	fs.BoolVar(&f.linemode, "linemode", false, "let clients that can edit lines themselves while the program wants lines (LINEMODE)")
 	fs.StringVar(&f.authorizedKeys, "authorized-keys", "", "who has one of the keys in this `file` may log in; it is as OpenSSH's authorized_keys")
 	fs.StringVar(&f.hostKey, "host-key", "", "the server's private key is in this `file`, which is made if it is not there (none: ssh_host_ed25519_key in yodel's state folder)")
 	fs.StringArrayVar(&f.program, "program", nil, "a `word` of the program and its arguments (may be given again); what stands behind -- is the same")

@@ -84,7 +84,7 @@ var services = []serviceRow{
 	},
 	{
 		name: "telnet", port: 10023, about: "a terminal of this machine, for who logs in (RFC 854)",
-		flags: []string{"users", "shell", "root", "max-sessions", "plain-text-is-fine"},
+		flags: []string{"users", "shell", "root", "max-sessions", "linemode", "plain-text-is-fine"},
 		idle:  -1, make: doorFormOf, open: openTelnet, check: checkTelnet, runs: true, typed: true,
 	},
 	{

@@ -116,7 +116,7 @@ var rules = []rule{
 	},
 	{
 		in:      []string{"yodel/service/telnet"},
-		files:   "machine.go",
+		files:   "machine*.go",
 		imports: inputOutput,
 		uses:    append([]string{"go"}, clock...),
 		why:     "what TELNET is does no I/O: it is told bytes; session.go does the rest",

@@ -12,7 +12,41 @@ import (
 type Terminal struct {
 	*os.File // the master end
 
-	slave *os.File
+	slave   *os.File
+	packets bool // what is read begins with a byte of the kernel's: Notify
+}
+
+// Modes are what a program has made of its terminal: termios(3).
+type Modes struct {
+	Lines    bool // the terminal edits lines: ICANON
+	Echo     bool // what is typed is shown: ECHO
+	Signals  bool // keys are signals: ISIG
+	External bool // all that is done by who has the master end: EXTPROC
+
+	ReturnIsNewline bool // ICRNL: the key Return ends a line
+	NewlineIsReturn bool // INLCR
+	IgnoreReturn    bool // IGNCR
+
+	Keys Keys
+}
+
+// Keys are the special characters of a terminal; 0: there is none.
+type Keys struct {
+	Interrupt, Quit, Suspend, EOF, Erase, Kill, WordErase, Reprint, Literal, Start, Stop, End, OtherEnd byte
+}
+
+// ReadNotice reads as Read does into b, which must hold more than one byte, and returns what
+// of it the program has written. After Notify, changed reports that the program has
+// changed the modes, since SetExternal; then there may be no data.
+func (t *Terminal) ReadNotice(b []byte) (data []byte, changed bool, err error) {
+	n, err := t.Read(b)
+	switch {
+	case !t.packets || n == 0:
+		return b[:n], false, err
+	case b[0] == 0: // TIOCPKT_DATA
+		return b[1:n], false, err
+	}
+	return nil, b[0]&noticeOfModes != 0, err
 }
 
 // Read implements io.Reader. It is io.EOF when the last program has closed its end.

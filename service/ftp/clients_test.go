@@ -4,6 +4,7 @@ package ftp
 
 import (
 	"context"
+	"crypto/tls"
 	"net"
 	"os"
 	"os/exec"
@@ -30,10 +31,13 @@ var (
 	someText  = strings.Repeat("a line\nanother\n\n", 1000)
 )
 
-func newLab(t *testing.T, cfg Config) *lab {
+func newLab(t *testing.T, cfg Config) *lab { return newLabOn(t, cfg, nil) }
+
+// newLabOn has TLS from the beginning on, if over is set.
+func newLabOn(t *testing.T, cfg Config, over *tls.Config) *lab {
 	t.Helper()
 	cfg.AllowWrite = true
-	r := serve(t, cfg)
+	r := serveOn(t, "127.0.0.1:0", cfg, over)
 	l := &lab{rig: r, t: t, dir: t.TempDir()}
 	l.host, l.port, _ = net.SplitHostPort(r.addr)
 	r.write("remote.bin", someBytes)
@@ -292,6 +296,65 @@ func TestNcftp(t *testing.T) {
 			l.wantNames("put as a tree", "copy/folder", "a.c", "b.c", "grüße 世界.h")
 			if out := l.run("", "ncftpls", "-u", "anonymous", "-p", "x", "-P", l.port, c.flag, "-l", "ftp://"+l.host+"/folder/"); !strings.Contains(out, "a.c") {
 				t.Errorf("ncftpls: %q", out)
+			}
+		})
+	}
+}
+
+// basicFTP does what a program does with npm's basic-ftp. It knows no active connections.
+const basicFTP = `
+const ftp = require("basic-ftp"), { Readable } = require("stream");
+const [host, port, secure] = process.argv.slice(1);
+(async () => {
+	const c = new ftp.Client(30000);
+	c.ftp.verbose = !!process.env.VERBOSE;
+	const access = { host, port: +port, user: "anonymous", password: "x" };
+	if (secure) Object.assign(access, { secure: secure === "explicit" ? true : secure, secureOptions: { rejectUnauthorized: false } });
+	await c.access(access);
+	await c.downloadTo("remote.bin", "remote.bin");
+	await c.downloadTo("half.bin", "remote.bin", 1000);
+	await c.uploadFrom("local.bin", "stored.bin");
+	await c.appendFrom("rest.bin", "stored.bin");
+	await c.ensureDir("new/folder");
+	await c.uploadFrom(Readable.from(["from a ", "stream"]), "streamed");
+	await c.cd("/");
+	await c.downloadToDir("mirrored", "folder");
+	await c.uploadFromDir("mirrored", "copied");
+	await c.rename("copied/a.c", "copied/renamed.c");
+	await c.remove("copied/b.c");
+	const out = { pwd: await c.pwd(), size: await c.size("remote.bin"), modified: (await c.lastMod("remote.bin")).getTime() > 0, features: [...(await c.features()).keys()] };
+	out.list = (await c.list("folder")).map(f => [f.name, f.size, f.isFile, f.modifiedAt instanceof Date]);
+	try { await c.downloadTo("x", "no such file"); } catch (e) { out.code = e.code; }
+	await c.removeDir("/new");
+	c.close();
+	console.log(JSON.stringify(out));
+})().catch(e => { console.error(e); process.exit(1); });
+`
+
+func TestBasicFTP(t *testing.T) {
+	t.Parallel()
+	node, modules := yodeltest.NeedNode(t, "basic-ftp")
+	for _, secure := range []string{"", "explicit", "implicit"} {
+		t.Run("TLS "+secure, func(t *testing.T) {
+			t.Parallel()
+			l := newLab(t, Config{})
+			switch secure {
+			case "explicit":
+				l = newLab(t, Config{TLS: serverTLS(), RequireReuse: true})
+			case "implicit":
+				l = newLabOn(t, Config{TLS: serverTLS()}, serverTLS())
+			}
+			os.WriteFile(filepath.Join(l.dir, "half.bin"), []byte(someBytes[:1000]), 0o644)
+			out := l.run("", "env", "NODE_PATH="+modules, node, "-e", basicFTP, l.host, l.port, secure)
+			l.wantHere("remote.bin", someBytes)
+			l.wantHere("half.bin", someBytes)
+			l.wantFile("stored", "stored.bin", someBytes+"the rest")
+			l.wantNames("mirrored, copied, renamed, removed", "copied", "grüße 世界.h", "renamed.c")
+			l.wantNames("what is left", ".", "copied", "folder", "remote.bin", "remote.txt", "stored.bin")
+			for _, want := range []string{`"pwd":"/","size":1048583,"modified":true`, `"MLST"`, `["a.c",1,true,true]`, `["grüße 世界.h",1,true,true]`, `"code":550`} {
+				if !strings.Contains(out, want) {
+					t.Errorf("it does not say %s: %s", want, out)
+				}
 			}
 		})
 	}

@@ -37,13 +37,18 @@ func wantLetter(t testing.TB, s *served, box string, want ...string) {
 	if err := Read(&got, &Reading{Dir: s.cfg.Dir, Box: box, Number: 1}); err != nil {
 		t.Error(err)
 	}
-	if n := len(mailbox(t, s.Server, box)); n != 1 {
-		t.Errorf("mailbox %s has %d messages", box, n)
-	}
+	wantMessages(t, s, box, 1)
 	for _, w := range want {
 		if !strings.Contains(got.String(), w) {
 			t.Errorf("the message to %s lacks %q:\n%s", box, w, &got)
 		}
+	}
+}
+
+func wantMessages(t testing.TB, s *served, box string, n int) {
+	t.Helper()
+	if got := len(mailbox(t, s.Server, box)); got != n {
+		t.Errorf("mailbox %s has %d messages, want %d", box, got, n)
 	}
 }
 
@@ -85,6 +90,60 @@ func TestRealClients(t *testing.T) {
 			tt.send(t, s)
 			wantLetter(t, s, "plain", stored, "Return-Path: <s@example.net>\n")
 			wantLetter(t, s, "tls", stored, " (TLS 1.3 TLS_")
+		})
+	}
+}
+
+// nodemailerSends sends the messages as a program does with npm's nodemailer: a text with an
+// attachment, and two over one connection of a pool.
+const nodemailerSends = `
+const nodemailer = require("nodemailer");
+const [port, tls, to, text] = process.argv.slice(1);
+(async () => {
+	const options = { host: "127.0.0.1", port: +port, secure: tls === "implicit", ignoreTLS: !tls, requireTLS: tls === "starttls", tls: { rejectUnauthorized: false } };
+	const message = { from: "s@example.net", to, subject: "grüße", text, attachments: [{ filename: "a.bin", content: Buffer.alloc(100000, 7) }] };
+	const one = nodemailer.createTransport(options);
+	await one.verify();
+	const info = await one.sendMail(message);
+	const pool = nodemailer.createTransport({ ...options, pool: true, maxConnections: 1 });
+	await Promise.all(["pool1", "pool2"].map(p => pool.sendMail({ ...message, to: p + to })));
+	const refused = await one.sendMail({ ...message, to: [to, "x@elsewhere.example"] });
+	pool.close(); one.close();
+	console.log(info.accepted, info.response, refused.rejected, refused.rejectedErrors[0].responseCode);
+})().catch(e => { console.error(e); process.exit(1); });
+`
+
+func TestNodemailer(t *testing.T) {
+	t.Parallel()
+	node, modules := yodeltest.NeedNode(t, "nodemailer")
+	const text = "From here on:\n.\n..two\n>From\nend"
+	for _, over := range []string{"", "starttls", "implicit"} {
+		t.Run(over, func(t *testing.T) {
+			t.Parallel()
+			cfg := engine.Config{}
+			if over == "implicit" {
+				cfg.TLS = testTLS(t)
+			}
+			s := serve(t, newServer(t, func(c *Config) { c.TLS = testTLS(t) }), cfg)
+			out := run(t, "", "env", "NODE_PATH="+modules, node, "-e", nodemailerSends, s.port(), over, "alice@example.org", text)
+			for _, want := range []string{"[ 'alice@example.org' ] 250 2.0.0 stored as ", "[ 'x@elsewhere.example' ] 550"} {
+				if !strings.Contains(out, want) {
+					t.Errorf("it does not say %q: %s", want, out)
+				}
+			}
+			wantMessages(t, s, "alice", 2)
+			for _, letter := range mailbox(t, s.Server, "alice") {
+				if n := strings.Count(letter, "BwcH"); n != 100_000/3 {
+					t.Errorf("its attachment has %d times three bytes", n)
+				}
+			}
+			wants := []string{"\nSubject: =?UTF-8?Q?gr=C3=BC=C3=9Fe?=\n", "\n" + text + "\n", "[part 2: application/octet-stream]"}
+			if over != "" {
+				wants = append(wants, " (TLS 1.3 TLS_")
+			}
+			for _, box := range []string{"pool1alice", "pool2alice"} {
+				wantLetter(t, s, box, wants...)
+			}
 		})
 	}
 }

@@ -23,6 +23,10 @@ type Config struct {
 	// empty, "/". It is a beginning and no prison.
 	Root string
 
+	// LineMode asks clients to edit lines themselves while the program wants lines
+	// (LINEMODE, RFC 1184). Without it they send each key as it is pressed.
+	LineMode bool
+
 	// LoginTimeout is how long a person may take to log in. If zero, 2 minutes.
 	LoginTimeout time.Duration
 

@@ -15,6 +15,9 @@ type keys struct {
 	mu      sync.Mutex
 	changed sync.Cond
 	buf     []byte
+	ends    []int // where in buf an end of file was typed
+	dropped int   // how often drop was called, and
+	taken   int   // when take was
 	closed  bool
 }
 
@@ -28,18 +31,33 @@ func newKeys() *keys {
 func (k *keys) add(p []byte) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	for len(k.buf) >= maxKeys && !k.closed {
-		k.changed.Wait()
-	}
+	k.wait()
 	k.buf = append(k.buf, p...)
 	k.changed.Broadcast()
+}
+
+// addEnd adds an end of file.
+func (k *keys) addEnd() {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.wait()
+	k.ends = append(k.ends, len(k.buf))
+	k.changed.Broadcast()
+}
+
+// wait waits while there is too much already.
+func (k *keys) wait() {
+	for len(k.buf)+len(k.ends) >= maxKeys && !k.closed {
+		k.changed.Wait()
+	}
 }
 
 // drop throws away what is waiting, as the key for an interrupt does.
 func (k *keys) drop() {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	k.buf = k.buf[:0]
+	k.buf, k.ends = nil, nil
+	k.dropped++
 	k.changed.Broadcast()
 }
 
@@ -50,32 +68,60 @@ func (k *keys) close() {
 	k.changed.Broadcast()
 }
 
-// take returns what is waiting; nil when there will be no more.
-func (k *keys) take() []byte {
+// isStale reports whether what was taken is not wanted any more.
+func (k *keys) isStale() bool {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	for len(k.buf) == 0 && !k.closed {
+	return k.closed || k.dropped != k.taken
+}
+
+// take returns what is waiting, up to an end of file; nil and false when there will be no
+// more.
+func (k *keys) take() (p []byte, end, ok bool) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	for len(k.buf)+len(k.ends) == 0 && !k.closed {
 		k.changed.Wait()
 	}
-	if len(k.buf) == 0 || k.closed {
-		return nil
+	if k.closed {
+		return nil, false, false
 	}
-	p := k.buf
-	k.buf = nil
+	k.taken = k.dropped
+	n := len(k.buf)
+	if end = len(k.ends) > 0; end {
+		n = k.ends[0]
+		k.ends = k.ends[1:]
+	}
+	p, k.buf = k.buf[:n:n], k.buf[n:]
+	for i := range k.ends {
+		k.ends[i] -= n
+	}
 	k.changed.Broadcast()
-	return p
+	return p, end, true
 }
 
 // writeTo writes what is typed to the terminal, until close is called.
 func (k *keys) writeTo(t *child.Terminal) {
 	for {
-		p := k.take()
-		if p == nil {
+		p, end, ok := k.take()
+		if !ok {
 			return
 		}
-		if _, err := t.Write(p); err != nil {
+		if k.write(t, p, end) != nil {
 			k.close()
 			return
 		}
 	}
+}
+
+func (k *keys) write(t *child.Terminal, p []byte, end bool) error {
+	modes, err := t.Modes()
+	if err == nil && modes.External {
+		return k.writeExternal(t, &modes, p, end)
+	}
+	if end {
+		p = append(p, modes.Keys.EOF)
+	}
+	_, err = t.Write(p)
+	return err
 }

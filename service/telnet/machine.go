@@ -67,6 +67,8 @@ const (
 	isKill                      // EL
 	isAYT                       // AYT
 	isEcho                      // who echoes has changed
+	isLine                      // LINEMODE is on, or off again
+	isKeys                      // the special characters have changed
 )
 
 // An event is what a peer has said.
@@ -75,17 +77,19 @@ type event struct {
 	text       []byte // isText: lent, until receive is called again
 	term       string // isTerm
 	rows, cols uint16 // isWindow
-	on         bool   // isEcho: we do
+	on         bool   // isEcho: we do; isLine
+	keys       special
 }
 
-// side is the state of an option on one side (RFC 1143). It is never asked to be turned
-// off again, so there is no queue.
+// side is the state of an option on one side (RFC 1143). Only our ECHO is turned off by
+// ourselves; what it is to be when an answer has come is machine.echo.
 type side uint8
 
 const (
-	off    side = iota
-	asked       // we have asked for it, and no answer has come
-	active      // it is on
+	off     side = iota
+	asked        // we have asked for it, and no answer has come
+	active       // it is on
+	leaving      // we have turned it off, and no answer has come
 )
 
 // A machine is our end of a TELNET connection: it takes what the peer sends apart. The
@@ -93,7 +97,9 @@ const (
 type machine struct {
 	state   state
 	verb    byte // of which the option is to come
-	us, him [32]side
+	us, him [optLine + 1]side
+	echo    bool // we want to echo
+	lines   lines
 	options int
 	sub     []byte
 	afterCR bool // the last byte was a CR: a NUL or LF behind it is a part of it
@@ -116,13 +122,13 @@ const (
 
 // open asks for what we want: our echo, no go-aheads, the terminal's type and size.
 func (m *machine) open() {
-	m.ask(&m.us, cmdWILL, optEcho)
+	m.setEcho(true)
 	m.ask(&m.us, cmdWILL, optSGA)
 	m.ask(&m.him, cmdDO, optNAWS)
 	m.ask(&m.him, cmdDO, optTType)
 }
 
-func (m *machine) ask(sides *[32]side, verb, option byte) {
+func (m *machine) ask(sides *[optLine + 1]side, verb, option byte) {
 	sides[option] = asked
 	m.say(verb, option)
 }
@@ -130,7 +136,47 @@ func (m *machine) ask(sides *[32]side, verb, option byte) {
 func (m *machine) say(verb, option byte) { m.answer = append(m.answer, cmdIAC, verb, option) }
 
 // echoes reports whether we show the peer what it types. Until it has said no, we do.
-func (m *machine) echoes() bool { return m.us[optEcho] != off }
+func (m *machine) echoes() bool { return m.us[optEcho] == asked || m.us[optEcho] == active }
+
+// setEcho turns our echo on or off, once the peer has answered what was said of it before.
+func (m *machine) setEcho(on bool) {
+	m.echo = on
+	switch state := m.us[optEcho]; {
+	case on && state == off:
+		m.ask(&m.us, cmdWILL, optEcho)
+	case !on && state == active:
+		m.us[optEcho] = leaving
+		m.say(cmdWONT, optEcho)
+	}
+}
+
+// answered takes the answer to what LINEMODE has made of our echo, and reports whether
+// this is one: those do not count as commands about options.
+func (m *machine) answered(o byte) bool {
+	if o != optEcho || m.verb != cmdDO && m.verb != cmdDONT {
+		return false
+	}
+	switch state := m.us[o]; {
+	case state == leaving:
+		m.us[o] = off
+	case state == asked && m.inLineMode() && m.verb == cmdDO:
+		m.us[o] = active
+	case state == asked && m.inLineMode(): // as it likes: it is asked again once the program changes that
+		m.us[o], m.echo = off, false
+	default:
+		return false
+	}
+	m.setEcho(m.echo)
+	return true
+}
+
+// count counts a command about an option.
+func (m *machine) count() error {
+	if m.options++; m.options > maxOptions {
+		return errOptions
+	}
+	return nil
+}
 
 // isUnfinished reports whether a command has begun and not ended.
 func (m *machine) isUnfinished() bool { return m.state != inText }
@@ -200,7 +246,7 @@ func (m *machine) command(c byte) error {
 		}
 		m.state = inText
 		if c == cmdSE {
-			m.endSub()
+			return m.endSub()
 		}
 	}
 	return nil
@@ -236,17 +282,21 @@ func (m *machine) inSub(c byte) error {
 
 // option takes a command about an option.
 func (m *machine) option(o byte) error {
-	if m.options++; m.options > maxOptions {
-		return errOptions
+	if m.answered(o) {
+		return nil
+	}
+	if err := m.count(); err != nil {
+		return err
 	}
 	switch m.verb {
 	case cmdDO:
-		m.turn(&m.us, o, o == optEcho || o == optSGA || o == optBinary, cmdWILL, cmdWONT)
+		m.turn(&m.us, o, o == optEcho && m.mayEcho() || o == optSGA || o == optBinary, cmdWILL, cmdWONT)
 	case cmdDONT:
 		m.end(&m.us, o, cmdWONT)
 	case cmdWILL:
-		if m.turn(&m.him, o, o == optNAWS || o == optTType || o == optSGA || o == optBinary, cmdDO, cmdDONT) && o == optTType {
-			m.answer = append(m.answer, cmdIAC, cmdSB, optTType, ttypeSend, cmdIAC, cmdSE)
+		wanted := o == optNAWS || o == optTType || o == optSGA || o == optBinary || o == optLine && m.lines.allowed
+		if m.turn(&m.him, o, wanted, cmdDO, cmdDONT) {
+			m.turnedOn(o)
 		}
 	case cmdWONT:
 		m.end(&m.him, o, cmdDONT)
@@ -254,9 +304,24 @@ func (m *machine) option(o byte) error {
 	return nil
 }
 
+// mayEcho reports whether the peer may have us echo: in LINEMODE that is the program's
+// to say.
+func (m *machine) mayEcho() bool { return !m.inLineMode() || m.echo }
+
+// turnedOn does what an option of the peer's needs once it is on.
+func (m *machine) turnedOn(o byte) {
+	switch o {
+	case optTType:
+		m.answer = append(m.answer, cmdIAC, cmdSB, optTType, ttypeSend, cmdIAC, cmdSE)
+	case optLine:
+		m.lines.said = 0
+		m.emit(event{kind: isLine, on: true})
+	}
+}
+
 // turn turns an option on, if we may have it, and answers where we have not asked for it.
 // It reports whether that has changed anything.
-func (m *machine) turn(sides *[32]side, o byte, wanted bool, yes, no byte) bool {
+func (m *machine) turn(sides *[optLine + 1]side, o byte, wanted bool, yes, no byte) bool {
 	if !wanted {
 		m.say(no, o)
 		return false
@@ -273,27 +338,36 @@ func (m *machine) turn(sides *[32]side, o byte, wanted bool, yes, no byte) bool 
 }
 
 // end turns an option off.
-func (m *machine) end(sides *[32]side, o byte, no byte) {
+func (m *machine) end(sides *[optLine + 1]side, o byte, no byte) {
 	if int(o) >= len(sides) || sides[o] == off {
 		return // it is off already: there is nothing to say
 	}
 	if sides[o] == active {
 		m.say(no, o)
 	}
+	wasOn := sides[o] == active
 	sides[o] = off
-	if o == optEcho && no == cmdWONT {
+	switch {
+	case o == optEcho && no == cmdWONT:
+		m.echo = false
 		m.emit(event{kind: isEcho})
+	case o == optLine && no == cmdDONT && wasOn:
+		m.emit(event{kind: isLine})
+		m.setEcho(true)
 	}
 }
 
 // endSub takes a whole sub-negotiation, of those that we have agreed to.
-func (m *machine) endSub() {
+func (m *machine) endSub() error {
 	switch {
 	case len(m.sub) == 5 && m.sub[0] == optNAWS && m.him[optNAWS] == active:
 		m.emit(event{kind: isWindow, cols: binary.BigEndian.Uint16(m.sub[1:]), rows: binary.BigEndian.Uint16(m.sub[3:])})
 	case len(m.sub) >= 2 && m.sub[0] == optTType && m.sub[1] == ttypeIs && m.him[optTType] == active:
 		m.emit(event{kind: isTerm, term: string(m.sub[2:])})
+	case len(m.sub) >= 1 && m.sub[0] == optLine && m.inLineMode():
+		return m.endLine(m.sub[1:])
 	}
+	return nil
 }
 
 // appendText appends text for the peer: IAC is doubled, and behind a CR that no LF

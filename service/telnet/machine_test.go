@@ -25,6 +25,10 @@ func hear(t testing.TB, m *machine, pieces ...string) (string, error) {
 				fmt.Fprintf(&b, "{%s}", e.term)
 			case isEcho:
 				fmt.Fprintf(&b, "{echo %v}", e.on)
+			case isLine:
+				fmt.Fprintf(&b, "{line %v}", e.on)
+			case isKeys:
+				b.WriteString("{keys}")
 			default:
 				b.WriteString(map[kind]string{
 					isInterrupt: "{interrupt}", isBreak: "{break}", isSuspend: "{suspend}", isEOF: "{eof}",

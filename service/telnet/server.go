@@ -35,6 +35,7 @@ func New(cfg *Config) (*Server, error) {
 
 // ServeConn serves one person and returns when that is over. The caller closes nc.
 func (s *Server) ServeConn(nc net.Conn) {
+	inlineUrgent(nc)
 	c := newSession(s, nc)
 	if why := s.enter(c); why != "" {
 		c.print(why + "\r\n")

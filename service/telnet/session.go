@@ -143,6 +143,9 @@ func (s *session) deadline() time.Time {
 func (s *session) serve() {
 	s.write.Lock()
 	s.m.open()
+	if s.cfg.LineMode {
+		s.m.allowLines()
+	}
 	s.write.Unlock()
 	if d := s.cfg.loginTimeout(); d > 0 {
 		s.by = time.Now().Add(d)
@@ -193,9 +196,15 @@ func (s *session) run(user users.User) error {
 	}
 	s.write.Lock()
 	s.loggedIn = true
-	echo := s.m.echoes()
+	echo, lines := s.m.echoes(), s.m.inLineMode()
 	s.write.Unlock()
-	if !echo {
+	if s.cfg.LineMode {
+		t.Notify()
+	}
+	switch {
+	case lines:
+		s.sitExternal(t, true)
+	case !echo:
 		t.Echo(false)
 	}
 	cfg := (&child.Login{
@@ -240,11 +249,9 @@ func (s *session) sit(t *child.Terminal, p *child.Process) {
 func (s *session) show(t *child.Terminal) {
 	buf := make([]byte, 16<<10)
 	for {
-		n, err := t.Read(buf)
-		if n > 0 {
-			if s.send(buf[:n]) != nil {
-				return
-			}
+		p, changed, err := t.ReadNotice(buf)
+		if len(p) > 0 && s.send(p) != nil || changed && s.follow(t) != nil {
+			return
 		}
 		if err != nil {
 			return
@@ -277,15 +284,23 @@ func (s *session) typeAt(t *child.Terminal, typed *keys) {
 			s.resize(t, e)
 		case isAYT:
 			s.print("\r\n[yes]\r\n")
+		case isEOF:
+			typed.addEnd()
 		case isEcho:
-			t.Echo(e.on)
+			if !s.inLineMode() {
+				t.Echo(e.on)
+			}
+		case isLine:
+			s.sitExternal(t, e.on)
+		case isKeys:
+			t.SetKeys(terminalKeys(e.keys))
 		}
 	}
 }
 
-// keyOf has the commands that are keys of the terminal, as it has them at first: end of
-// file, erase, kill.
-var keyOf = map[kind]byte{isEOF: 0x04, isErase: 0x7f, isKill: 0x15}
+// keyOf has the commands that are keys of the terminal, as it has them at first: erase and
+// kill.
+var keyOf = map[kind]byte{isErase: firstKeys[keyErase], isKill: firstKeys[keyKill]}
 
 func (s *session) resize(t *child.Terminal, e event) {
 	if e.rows > 0 && e.cols > 0 {

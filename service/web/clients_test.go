@@ -125,6 +125,22 @@ func TestWget(t *testing.T) {
 	}
 }
 
+// wget goes on where a file ends, posts to a program, and does so over TLS.
+func TestWgetOverTLS(t *testing.T) {
+	t.Parallel()
+	s := newTLSSite(t, tree(t))
+	dir, trust := t.TempDir(), "--ca-certificate="+s.pem()
+	put(t, filepath.Join(dir, "large.bin"), "0123456789", 0o644)
+	client(t, "wget", "-q", trust, "-c", "-P", dir, s.url("/sub/large.bin"))
+	if got, err := os.ReadFile(filepath.Join(dir, "large.bin")); string(got) != strings.Repeat("0123456789abcdef", 1<<16) {
+		t.Errorf("resumed: %d bytes, %v", len(got), err)
+	}
+	s.access.await(t, `"GET /sub/large.bin HTTP/1.1" 206 1048566`)
+	if got := client(t, "wget", "-qO-", trust, "--post-data=a body", s.url("/cgi-bin/cat")); got != "a body" {
+		t.Errorf("%q", got)
+	}
+}
+
 func TestLynx(t *testing.T) {
 	t.Parallel()
 	s := newSite(t, tree(t))
@@ -136,6 +152,15 @@ func TestLynx(t *testing.T) {
 		if !strings.Contains(list, want) {
 			t.Errorf("%q is not in\n%s", want, list)
 		}
+	}
+	if got := client(t, "sh", "-c", "printf 'a form\n---\n' | lynx -dump -post_data "+s.url("/cgi-bin/cat")); strings.TrimSpace(got) != "a form" {
+		t.Errorf("a program says %q", got)
+	}
+	overTLS := newTLSSite(t, tree(t))
+	believing := filepath.Join(t.TempDir(), "lynx.cfg") // it knows no certificate without a common name
+	put(t, believing, "FORCE_SSL_PROMPT:yes\n", 0o644)
+	if got := client(t, "lynx", "-cfg="+believing, "-dump", "-nonumbers", overTLS.url("/")); !strings.Contains(got, "Hello") {
+		t.Errorf("over TLS: %s", got)
 	}
 }
 
@@ -184,17 +209,31 @@ func TestWrk(t *testing.T) {
 	}
 }
 
-// chromium renders a page with its picture, and what a program says.
+// browsed is a page that shows what a browser makes of it: a picture, ranges, and a program.
+const browsed = `<html><body><img src="dot.svg"><pre id="said"></pre><script>
+(async () => {
+	const part = await fetch("sub/large.bin", {headers: {Range: "bytes=16-25"}});
+	const program = await fetch("cgi-bin/cat", {method: "POST", body: "grüße"});
+	said.textContent = [part.status, part.headers.get("Content-Range"), await part.text(), program.status, await program.text(), document.images[0].naturalWidth].join(" ");
+})();
+</script></body></html>
+`
+
+// chromium renders a page with its picture, a range, and what a program says; over TLS it
+// speaks HTTP/2.
 func TestChromium(t *testing.T) {
 	t.Parallel()
-	s := newSite(t, tree(t))
-	for path, want := range map[string]string{
-		"/": "<h1>Hello</h1>", "/cgi-bin/hello": "hello",
-	} {
-		args := []string{"--headless", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--user-data-dir=" + t.TempDir(), "--dump-dom", s.url(path)}
-		if got := client(t, "chromium", args...); !strings.Contains(got, want) {
-			t.Errorf("%s: %q is not in\n%s", path, want, cut(got))
+	cfg := tree(t)
+	put(t, filepath.Join(cfg.Root, "browsed.html"), browsed, 0o644)
+	for version, s := range map[string]*site{"1.1": newSite(t, cfg), "2.0": newTLSSite(t, cfg)} {
+		args := []string{
+			"--headless", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--user-data-dir=" + t.TempDir(),
+			"--ignore-certificate-errors", "--virtual-time-budget=10000", "--dump-dom", s.url("/browsed.html"),
 		}
+		const want = "206 bytes 16-25/1048576 0123456789 200 grüße 7"
+		if got := client(t, "chromium", args...); !strings.Contains(got, want) {
+			t.Errorf("%q is not in\n%s", want, cut(got))
+		}
+		s.access.await(t, `"GET /dot.svg HTTP/`+version+`" 200`)
 	}
-	s.access.await(t, `"GET /dot.svg HTTP/1.1" 200`)
 }
