@@ -38,8 +38,8 @@ uninstall: ## remove what install has put below PREFIX
 	rm -f '$(bin)/yodel' '$(man)'/yodel.1 '$(man)'/yodel-*.1
 	rm -f '$(data)/bash-completion/completions/yodel' '$(data)/zsh/site-functions/_yodel' '$(data)/fish/vendor_completions.d/yodel.fish'
 
-test: ## format, build on three systems, vet, staticcheck, tests with -race, 1 s of each fuzz target
-	@scripts/test
+test: ## format, build on three systems, vet, staticcheck, tests with -race, 1 s of each fuzz target; STEPS: only some
+	@scripts/test $(STEPS)
 
 fuzz: ## fuzz each target for FUZZTIME (30s)
 	@FUZZTIME=$(or $(FUZZTIME),30s) scripts/test fuzz
