@@ -51,7 +51,7 @@ func (s *stage) idle(set *settings, out, say io.Writer) error {
 	defer stop()
 	r := &idleRun{
 		stage: s, want: set.idle, out: out, say: say, from: time.Now(), until: time.Now().Add(set.idleTime),
-		server: contestant{name: "yodel " + set.engine, source: "./servers/yodel", args: []string{"-engine", set.engine}},
+		server: contestant{name: "yodel " + set.engine, source: "./servers/yodel", args: []string{"-engine", set.engine, "-keepalive", "-1s"}},
 	}
 	defer r.stop()
 	if r.before, err = readKernelUse(); err != nil {

@@ -23,12 +23,13 @@ func main() {
 	name := flag.String("engine", "epoll", "the engine")
 	loops := flag.Int("loops", 0, "how many event loops; 0: one for each processor")
 	host := flag.String("host", "0.0.0.0", "where to listen, over IPv4")
+	keepAlive := flag.Duration("keepalive", 0, "how long a connection is silent before it is probed; 0: yodel's default; negative: it is not")
 	flag.Parse()
 	e, err := newEngine(*name, *loops)
 	if err != nil {
 		log.Fatal(err)
 	}
-	l, err := sock.Listen(context.Background(), sock.Address{Network: "tcp", Host: *host}, &sock.Options{Family: sock.V4})
+	l, err := sock.Listen(context.Background(), sock.Address{Network: "tcp", Host: *host}, &sock.Options{Family: sock.V4, KeepAliveIdle: *keepAlive})
 	if err != nil {
 		log.Fatal(err)
 	}
