@@ -86,7 +86,9 @@ type Plan struct {
 	Drain time.Duration
 
 	// Threads is how many event loops there are. If zero, one for each processor, and
-	// at most one for every 32 connections.
+	// at most one for every 32 connections. In an open loop a processor is left for others:
+	// then loops need not sleep right before a message is due, and are not late with it
+	// because they must be woken.
 	Threads int
 
 	// Driver is what moves the bytes of the networks tcp, udp and unix on Linux: Uring, which

@@ -2,12 +2,10 @@ package load
 
 import (
 	"io"
-	"math"
 	"os"
 	"runtime"
 	"syscall"
 	"time"
-	"unsafe"
 
 	"golang.org/x/sys/unix"
 
@@ -31,8 +29,7 @@ type looper struct {
 	flying   int64 // messages under way, those that wait for their connection included
 	locked   bool
 	halting  loop.Timer // when what is still due is given up
-	clock    int        // a timerfd, finer than the loop's timers; -1: none
-	ringsAt  int64      // when it does; 0: it is not set
+	awake    bool       // it does not sleep when a message is about to be due
 	finished bool
 
 	in, out []byte
@@ -55,14 +52,11 @@ const (
 	atOnce     = 128 // connections that are being made at a time
 )
 
-// Keys that are no connection's.
-const (
-	clockKey = math.MaxInt32
-	haltKey  = -2
-)
+// haltKey is no connection's key.
+const haltKey = -2
 
 func newLooper(w *worker) (driver, error) {
-	d := &looper{worker: w, clock: -1, in: make([]byte, bufferSize), out: make([]byte, bufferSize)}
+	d := &looper{worker: w, awake: w.run.awake, in: make([]byte, bufferSize), out: make([]byte, bufferSize)}
 	var err error
 	if d.loop, w.driver, w.refusal, err = newMover(d, &w.run.plan); err != nil {
 		return nil, err
@@ -77,24 +71,7 @@ func newLooper(w *worker) (driver, error) {
 		}
 		d.sets = append(d.sets, s)
 	}
-	if err := d.makeClock(); err != nil {
-		d.discard()
-		return nil, err
-	}
 	return d, nil
-}
-
-// makeClock makes the clock of an open loop.
-func (d *looper) makeClock() error {
-	if d.run.plan.Pace == nil {
-		return nil
-	}
-	fd, err := unix.TimerfdCreate(unix.CLOCK_MONOTONIC, unix.TFD_NONBLOCK|unix.TFD_CLOEXEC)
-	if err != nil {
-		return os.NewSyscallError("timerfd_create", err)
-	}
-	d.clock = fd
-	return nil
 }
 
 // open implements driver: it begins to make the connections, and runs the loop.
@@ -114,7 +91,7 @@ func (d *looper) open() {
 		}
 		close(begun)
 		if err == nil {
-			d.runLoop()
+			d.loop.run()
 		}
 	}()
 	<-begun
@@ -125,11 +102,6 @@ func (d *looper) beginLoop() error {
 	if err := d.loop.begin(); err != nil {
 		d.driver, d.refusal = Epoll, err
 		if d.loop, err = newOverEpoll(d); err != nil {
-			return err
-		}
-	}
-	if d.clock >= 0 {
-		if err := d.loop.watchClock(d.clock); err != nil {
 			return err
 		}
 	}
@@ -157,14 +129,7 @@ func (d *looper) openFirst() {
 // discard implements driver: a loop that is stopped closes what it has when it is run.
 func (d *looper) discard() {
 	d.loop.Stop()
-	d.runLoop()
-}
-
-func (d *looper) runLoop() {
 	d.loop.run()
-	if d.clock >= 0 {
-		loop.Close(d.clock)
-	}
 }
 
 // openNext makes the next connection, if there is one to make.
@@ -273,7 +238,7 @@ func (d *looper) close(left func(t *tally, flying int64)) {
 	d.finished = true
 	if d.started {
 		ran, starved := threadTimes()
-		d.busy.ran += ran
+		d.busy.ran += ran - d.loop.Spun()
 		d.busy.starved += starved
 		d.busy.known = true
 	}
@@ -320,12 +285,6 @@ func (d *looper) exhausted(s *set) bool {
 	return s.feed == nil || s.feed.next == end
 }
 
-// rang goes on when the clock has come.
-func (d *looper) rang() {
-	d.ringsAt = 0
-	d.pump()
-}
-
 // told goes on when all that has come was told of.
 func (d *looper) told() {
 	if d.run.plan.Pace != nil && !d.finished {
@@ -365,7 +324,7 @@ func (d *looper) unlock() {
 }
 
 // pump begins the messages of an open loop that are due and have a free connection, and
-// sets the clock for the next.
+// has the next turn begin when the next is due.
 func (d *looper) pump() {
 	if !d.started || d.finished {
 		return
@@ -389,19 +348,11 @@ func (d *looper) pump() {
 			s.feed.advance()
 		}
 	}
+	var at time.Time
 	if next != end {
-		d.setClock(int64(next) + d.run.zero)
+		at = d.run.base.Add(time.Duration(int64(next) + d.run.zero))
 	}
-}
-
-// setClock makes the clock ring at a time: timerfd_settime(2).
-func (d *looper) setClock(at int64) {
-	if d.ringsAt == at {
-		return
-	}
-	d.ringsAt = at
-	spec := unix.ItimerSpec{Value: unix.NsecToTimespec(max(at-d.run.now(), 1))}
-	syscall.RawSyscall6(unix.SYS_TIMERFD_SETTIME, uintptr(d.clock), 0, uintptr(unsafe.Pointer(&spec)), 0, 0, 0)
+	d.loop.WakeAt(at, d.awake)
 }
 
 // answered counts a message of the present connection.

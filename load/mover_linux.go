@@ -15,13 +15,12 @@ type mover interface {
 	Start(t *loop.Timer, at time.Time)
 	StartBy(t *loop.Timer, at time.Time)
 	StopTimer(t *loop.Timer)
+	WakeAt(at time.Time, awake bool)
+	Spun() time.Duration
 
 	// begin makes the loop the calling thread's; after an error it is closed. run runs it.
 	begin() error
 	run()
-
-	// watchClock has the looper pumped when a timerfd has come.
-	watchClock(fd int) error
 
 	// dialed has c told when it is connected; opened has it told what is received from
 	// then on.

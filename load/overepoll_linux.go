@@ -26,10 +26,6 @@ func (o *overEpoll) begin() error { return nil }
 
 func (o *overEpoll) run() { o.RunApart(o) }
 
-func (o *overEpoll) watchClock(fd int) error {
-	return o.Add(fd, clockKey, loop.Readable|loop.Edge)
-}
-
 func (o *overEpoll) dialed(c *conn) error {
 	return o.Add(c.fd, c.key, loop.Readable|loop.Writable|loop.Ended|loop.Edge)
 }
@@ -42,10 +38,6 @@ func (o *overEpoll) close(c *conn) { loop.Close(c.fd) }
 func (o *overEpoll) Ready(key int32, e loop.Events) {
 	d := o.looper
 	d.lock()
-	if key == clockKey {
-		d.rang()
-		return
-	}
 	switch c := d.conns[key]; {
 	case c.state == connecting && e != 0:
 		c.connected()

@@ -57,11 +57,6 @@ func (o *overRing) run() {
 	}
 }
 
-func (o *overRing) watchClock(fd int) error {
-	o.Watch(fd, clockKey)
-	return nil
-}
-
 // dialed implements mover.
 func (o *overRing) dialed(c *conn) error {
 	s := &socket{conn: c, fd: c.fd, asked: 1}
@@ -108,11 +103,8 @@ func (o *overRing) letGo(s *socket) {
 // turn is when this turn began.
 func (o *overRing) turn() int64 { return int64(o.Now().Sub(o.looper.run.base)) }
 
-// Ready implements loop.RingHandler: the clock has come.
-func (o *overRing) Ready(int32) {
-	o.looper.lock()
-	o.looper.rang()
-}
+// Ready implements loop.RingHandler: nothing is watched, and nothing told again.
+func (o *overRing) Ready(int32) {}
 
 // Awaited implements loop.RingHandler: a connection is made or refused.
 func (o *overRing) Awaited(key int32) {

@@ -22,6 +22,7 @@ type run struct {
 	targets []*target
 	drivers []driver
 
+	awake bool         // loops need not sleep: there are processors enough
 	zero  int64        // when the first message may be sent; set before the drivers start
 	until int64        // when the last may be
 	left  atomic.Int64 // messages that may still be sent in a closed loop
@@ -185,6 +186,7 @@ func (r *run) makeDrivers() error {
 	shares := share(r.plan.Conns, r.plan.weights())
 	onLoops, onGoroutines := r.split()
 	threads := r.threads(shares, onLoops)
+	r.awake = threads*r.plan.Part.Of < runtime.GOMAXPROCS(0)
 	for i := range threads {
 		w := r.newWorker(onLoops, shares, threads, i)
 		d, err := newLooper(w)
@@ -227,7 +229,11 @@ func (r *run) threads(shares, onLoops []int) int {
 	}
 	n := r.plan.Threads
 	if n == 0 {
-		n = min(max(runtime.GOMAXPROCS(0)/r.plan.Part.Of, 1), max(conns/32, 1))
+		processors := runtime.GOMAXPROCS(0)
+		if r.plan.Pace != nil {
+			processors--
+		}
+		n = min(max(processors/r.plan.Part.Of, 1), max(conns/32, 1))
 	}
 	return min(n, fewest)
 }

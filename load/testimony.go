@@ -18,13 +18,14 @@ type Testimony struct {
 	Driver  string
 	Refusal error
 
-	// Busy is the part of the time in which the busiest event loop's thread ran; -1: there was
-	// none, or nothing was pushed. Stolen is the part of their time for which this machine's
+	// Busy is the part of the time in which the busiest event loop's thread had something to
+	// do; -1: there was none, or nothing was pushed. Stolen is the part of their time for which this machine's
 	// processors were another machine's on the same host, as far as this one is told.
 	Busy, Stolen float64
 
 	// Starved is how long an event loop was ready to run and got no processor: the one
-	// for which it was longest; -1: there was none. CPU is how long this process ran.
+	// for which it was longest; -1: there was none. CPU is how long this process ran, and
+	// so how long it has waited awake, too.
 	Starved, CPU time.Duration
 
 	// Pauses is how often the garbage collector has stopped everything, Paused for how

@@ -41,16 +41,79 @@ func (l *Loop) closeApart() {
 	unix.Close(l.epoll)
 }
 
+// An exact time is one at which a loop apart begins a turn. Timers are as coarse as the wheel,
+// and what wakes a thread takes some 50 µs, on a virtual machine more.
+type exact struct {
+	at    time.Time     // zero: there is none
+	ahead time.Duration // for how long before it the thread does not sleep
+	spun  time.Duration // how long that was, in all
+}
+
+// ahead is longer than it takes nearly always to be woken.
+const ahead = 100 * time.Microsecond
+
+// WakeAt has a turn begin at a time, if none begins before, instead of at the one that was given
+// last; zero: at no certain time. It is for loops apart. With awake the thread does not sleep
+// right before it: it looks whether something has come, and offers the processor to others
+// meanwhile (sched_yield(2)), so that it is there at the time, and when something comes.
+func (k *keeper) WakeAt(at time.Time, awake bool) {
+	k.exact.at, k.exact.ahead = at, 0
+	if awake {
+		k.exact.ahead = ahead
+	}
+}
+
+// Spun returns for how long the thread has had the processor because of WakeAt without anything
+// to do.
+func (k *keeper) Spun() time.Duration { return k.exact.spun }
+
+// limitApart returns how long there may be nothing to do, and whether the thread is not to sleep
+// until the exact time.
+func (k *keeper) limitApart() (limit time.Duration, awake bool) {
+	limit = k.limit()
+	if k.exact.at.IsZero() {
+		return limit, false
+	}
+	left := time.Until(k.exact.at)
+	if limit <= 0 || left <= 0 {
+		return 0, false
+	}
+	return min(limit, max(left-k.exact.ahead, 0)), left <= k.exact.ahead
+}
+
+// spin calls look until it finds something, or the exact time has come.
+func (k *keeper) spin(look func() bool) {
+	last := time.Now()
+	for !look() && last.Before(k.exact.at) {
+		syscall.RawSyscall(unix.SYS_SCHED_YIELD, 0, 0, 0)
+		now := time.Now()
+		k.exact.spun += min(now.Sub(last), looking) // what is longer, others have had
+		last = now
+	}
+}
+
+// looking is longer than looking once takes.
+const looking = 20 * time.Microsecond
+
 // RunApart is Run for a Loop of NewApart: waits are system calls, of which the scheduler
 // knows if they may be long.
 func (l *Loop) RunApart(h Handler) {
 	defer l.closeApart()
-	due := h.Due // made once, because it is allocated
-	for !l.stopped {
-		l.waitApart()
-		l.tickApart()
-		l.tell(h, due)
+	look := func() bool {
+		l.found = l.poll(0)
+		return l.found > 0
 	}
+	l.turns(h, func() { l.waitOrSpin(look, l.waitApart) })
+}
+
+// waitOrSpin waits until there is something to tell, and reads the clock.
+func (k *keeper) waitOrSpin(look func() bool, wait func(limit time.Duration)) {
+	if limit, awake := k.limitApart(); awake {
+		k.spin(look)
+	} else {
+		wait(limit)
+	}
+	k.tickApart()
 }
 
 // holds is how many waits of hold follow each other before one of which the scheduler knows:
@@ -58,11 +121,10 @@ func (l *Loop) RunApart(h Handler) {
 // costs more than these waits.
 const holds = 8
 
-func (l *Loop) waitApart() {
-	limit := l.limit()
+func (l *Loop) waitApart(limit time.Duration) {
 	for range holds {
 		first := min(limit, hold)
-		if l.found = l.poll(first); l.found > 0 || limit == first {
+		if l.found = l.pollExactly(first); l.found > 0 || limit == first {
 			return
 		}
 		limit -= first
@@ -77,16 +139,37 @@ func (l *Loop) waitApart() {
 // are never all that it waits for.
 func (k *keeper) tickApart() {
 	k.now = time.Now()
+	if !k.exact.at.After(k.now) {
+		k.exact.at = time.Time{}
+	}
 	if k.now.Sub(k.yield) > turnTime {
 		k.yield = k.now
 		runtime.Gosched()
 	}
 }
 
-// block waits for events for at most d, and the scheduler knows of it.
+// pollExactly is poll for less than the millisecond that it counts in: epoll_pwait2(2). Before
+// Linux 5.11, which does not have that, it is poll.
+func (l *Loop) pollExactly(d time.Duration) int {
+	if d%time.Millisecond == 0 {
+		return l.poll(d)
+	}
+	at := unix.NsecToTimespec(int64(d))
+	n, _, errno := syscall.RawSyscall6(unix.SYS_EPOLL_PWAIT2, uintptr(l.epoll),
+		uintptr(unsafe.Pointer(&l.events)), uintptr(len(l.events)), uintptr(unsafe.Pointer(&at)), 0, 0)
+	switch errno {
+	case 0:
+		return int(n)
+	case unix.ENOSYS:
+		return l.poll(d)
+	}
+	return l.poll(0) // EINTR: what is there may be told of only once
+}
+
+// block waits for events for at most d, or nearly that, and the scheduler knows of it.
 func (l *Loop) block(d time.Duration) int {
 	n, _, errno := syscall.Syscall6(unix.SYS_EPOLL_PWAIT, uintptr(l.epoll),
-		uintptr(unsafe.Pointer(&l.events)), uintptr(len(l.events)), milliseconds(d), 0, 0)
+		uintptr(unsafe.Pointer(&l.events)), uintptr(len(l.events)), uintptr(min(d/time.Millisecond, 1<<30)), 0, 0)
 	if errno != 0 { // EINTR: a signal of the Go runtime's
 		return 0
 	}

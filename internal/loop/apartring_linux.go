@@ -1,7 +1,6 @@
 package loop
 
 import (
-	"runtime"
 	"syscall"
 	"time"
 	"unsafe"
@@ -14,26 +13,19 @@ import (
 // it waits for nobody: one completion ends it, so that what a handler measures is not the
 // wait for others.
 func (l *RingLoop) RunApart(h RingHandler) {
-	runtime.LockOSThread()
-	defer runtime.UnlockOSThread()
-	if l.Begin() != nil {
-		return
+	look := func() bool {
+		l.sends = 0
+		l.backOff(l.ring.enter(0, enterGetEvents))
+		return !l.ring.nothing()
 	}
-	defer l.close()
-	l.Watch(l.bell, bellKey)
-	due := h.Due // made once, because it is allocated
-	for !l.stopped {
-		l.waitApart()
-		l.tickApart()
-		l.tellAll(h, due)
-	}
+	l.turns(h, func() { l.waitOrSpin(look, l.waitApart) })
 }
 
 // waitApart submits what was asked for and waits until there is something to tell. Sends
 // are nearly always completed by being submitted, so they don't count; the few that are
 // not end the wait after batchTime.
-func (l *RingLoop) waitApart() {
-	r, limit := l.ring, l.limit()
+func (l *RingLoop) waitApart(limit time.Duration) {
+	r := l.ring
 	want := l.sends + 1
 	l.sends = 0
 	if limit == 0 || !r.nothing() {

@@ -26,6 +26,7 @@ type keeper struct {
 	parked syscall.RawConn // of queue
 	alarm  time.Time       // its read deadline; zero: none
 	idle   bool            // the last wait was long
+	exact  exact
 
 	bell   int // an eventfd, which is told of by its edge and so never read
 	waker  int // another, that is rung too; -1: none

@@ -76,10 +76,17 @@ func (l *Loop) Run(h Handler) {
 		l.found = l.poll(0)
 		return l.found > 0
 	}
-	due := h.Due // both are made once, because they are allocated
-	for !l.stopped {
+	l.turns(h, func() {
 		l.wait(look)
 		l.tick()
+	})
+}
+
+// turns waits and tells until Stop is called.
+func (l *Loop) turns(h Handler, wait func()) {
+	due := h.Due // made once, because it is allocated
+	for !l.stopped {
+		wait()
 		l.tell(h, due)
 	}
 }

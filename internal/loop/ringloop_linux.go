@@ -133,13 +133,6 @@ func (l *RingLoop) Begin() error {
 // Run waits and calls h until Stop is called. It closes the RingLoop's descriptors, and no
 // others. The goroutine has a thread of its own meanwhile, which the ring belongs to.
 func (l *RingLoop) Run(h RingHandler) {
-	runtime.LockOSThread()
-	defer runtime.UnlockOSThread()
-	if l.Begin() != nil {
-		return
-	}
-	defer l.close()
-	l.Watch(l.bell, bellKey)
 	look := func(uintptr) bool {
 		errno := l.ring.enter(0, enterGetEvents)
 		for errno == unix.EINTR { // what is there may be told of only once
@@ -147,20 +140,29 @@ func (l *RingLoop) Run(h RingHandler) {
 		}
 		return !l.ring.nothing() || l.ring.failed(errno)
 	}
-	due := h.Due // both are made once, because they are allocated
+	l.turns(h, func() {
+		l.wait(look)
+		l.tick()
+	})
+}
+
+// turns waits and tells until Stop is called, on a thread of its own.
+func (l *RingLoop) turns(h RingHandler, wait func()) {
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	if l.Begin() != nil {
+		return
+	}
+	defer l.close()
+	l.Watch(l.bell, bellKey)
+	due := h.Due // made once, because it is allocated
 	for !l.stopped {
-		l.turn(h, look, due)
+		wait()
+		l.tellAll(h, due)
 	}
 }
 
-// turn waits once and tells what has come; posted calls are made last.
-func (l *RingLoop) turn(h RingHandler, look func(uintptr) bool, due func(*Timer)) {
-	l.wait(look)
-	l.tick()
-	l.tellAll(h, due)
-}
-
-// tellAll tells what has come.
+// tellAll tells what has come; posted calls are made last.
 func (l *RingLoop) tellAll(h RingHandler, due func(*Timer)) {
 	l.received = 0
 	posted := l.tell(h)
