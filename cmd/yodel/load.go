@@ -128,7 +128,7 @@ func (f *loadFlags) bind(fs *pflag.FlagSet) {
 	fs.IntVar(&f.procs, "procs", 1, "have so many processes share the plan: for more connections than one may have descriptors")
 	fs.StringVar(&f.part, "part", "", "")
 	fs.Lookup("part").Hidden = true
-	fs.IntVar(&p.Threads, "threads", 0, "event loops (one for each processor, at most one for every 32 connections)")
+	fs.IntVar(&p.Threads, "threads", 0, "event loops (one for each processor, with --rate one fewer; at most one for every 32 connections)")
 	fs.StringVar(&p.Driver, "driver", "", "move the bytes by `uring` or epoll (uring where it is possible; Linux)")
 	fs.Uint64Var(&p.Seed, "seed", 0, "another number makes other bytes, and other random arrivals")
 	fs.StringVar(&f.from, "from", "", "spread the source addresses over this `network`, as 127.0.0.0/8")

@@ -1,0 +1,47 @@
+package load
+
+import (
+	"runtime"
+	"testing"
+
+	"yodel/sock"
+)
+
+// How many loops there are, and whether they may stay awake: only if a processor is left to others.
+func TestThreads(t *testing.T) {
+	all := runtime.GOMAXPROCS(4)
+	defer runtime.GOMAXPROCS(all)
+	for name, c := range map[string]struct {
+		plan  Plan
+		loops int
+		awake bool
+	}{
+		"closed":                   {Plan{Conns: 1000}, 4, false},
+		"open":                     {Plan{Conns: 1000, Pace: Constant(1)}, 3, true},
+		"as many as are asked for": {Plan{Conns: 1000, Pace: Constant(1), Threads: 4}, 4, false},
+		"few connections":          {Plan{Conns: 64, Pace: Constant(1)}, 2, true},
+		"one connection":           {Plan{Pace: Constant(1)}, 1, true},
+		"one of two processes":     {Plan{Conns: 1000, Pace: Constant(1), Part: Part{Of: 2}}, 1, true},
+		"one of four processes":    {Plan{Conns: 1000, Pace: Constant(1), Part: Part{Of: 4}}, 1, false},
+	} {
+		c.plan.Count = 1000
+		c.plan.Target = sock.Address{Network: "tcp", Host: "127.0.0.1", Port: 7}
+		if err := c.plan.complete(); err != nil {
+			t.Fatal(err)
+		}
+		r := &run{plan: c.plan}
+		r.sums.init(len(r.plan.Targets))
+		if err := r.resolve(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		if err := r.makeDrivers(); err != nil {
+			t.Fatal(err)
+		}
+		for _, d := range r.drivers {
+			d.discard()
+		}
+		if len(r.drivers) != c.loops || r.awake != c.awake {
+			t.Errorf("%s: %d loops, awake %v; want %d, %v", name, len(r.drivers), r.awake, c.loops, c.awake)
+		}
+	}
+}
