@@ -18,7 +18,8 @@ type Config struct {
 	// Interface is the name of the only interface to watch. If empty, all that exist
 	// when the capture is opened are watched, but for those that only carry the packets
 	// of another one: ports of a bridge or a bond, and, of an interface with VLANs, what
-	// is tagged.
+	// is tagged; and loopback alone, if all of Addresses are its own. Loopback alone costs
+	// its programs less to be watched, but then what it drops is not seen at all.
 	Interface string
 
 	// UID is the user whose connections are captured. If zero, it is the real user of

@@ -18,7 +18,7 @@ const fromNetwork = 0xfff00000
 // classicFilter sets a filter of classic BPF for good: packets of these ports, or, where
 // all users are watched and no port is given, all that are for this host or from it.
 func classicFilter(r *ring, ports []uint16, cfg *Config) error {
-	ins := classic(ports, cfg.AllUsers && len(ports) == 0, cfg.Interface == "", uint32(cfg.snap()))
+	ins := classic(ports, cfg.AllUsers && len(ports) == 0, cfg.Interface == "", r.arriving, uint32(cfg.snap()))
 	code, err := bpf.Assemble(ins)
 	if err != nil {
 		return fmt.Errorf("assemble the packet filter: %w", err)
@@ -37,18 +37,21 @@ func classicFilter(r *ring, ports []uint16, cfg *Config) error {
 
 // classic writes that filter. Fragments but the first, and IPv6 packets with extension
 // headers, have no ports where it looks, and are left out if ports matter.
-func classic(ports []uint16, all, everywhere bool, snap uint32) []bpf.Instruction {
+func classic(ports []uint16, all, everywhere, arriving bool, snap uint32) []bpf.Instruction {
 	drop := bpf.RetConstant{Val: 0}
 	ins := []bpf.Instruction{
 		bpf.LoadExtension{Num: bpf.ExtType},
 		bpf.JumpIf{Cond: bpf.JumpNotEqual, Val: toAnother, SkipTrue: 1},
 		drop, // to another host
-		bpf.TAX{},
-		bpf.LoadExtension{Num: bpf.ExtLinkLayerType},
-		bpf.JumpIf{Cond: bpf.JumpNotEqual, Val: unix.ARPHRD_LOOPBACK, SkipTrue: 3},
-		bpf.TXA{},
-		bpf.JumpIf{Cond: bpf.JumpEqual, Val: outgoing, SkipTrue: 1},
-		drop, // seen twice
+	}
+	if !arriving {
+		ins = append(ins,
+			bpf.TAX{},
+			bpf.LoadExtension{Num: bpf.ExtLinkLayerType},
+			bpf.JumpIf{Cond: bpf.JumpNotEqual, Val: unix.ARPHRD_LOOPBACK, SkipTrue: 3},
+			bpf.TXA{},
+			bpf.JumpIf{Cond: bpf.JumpEqual, Val: outgoing, SkipTrue: 1},
+			drop) // seen twice
 	}
 	if everywhere {
 		ins = append(ins,

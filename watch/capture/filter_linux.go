@@ -62,15 +62,19 @@ func (t *tables) filter(s *selection, snap uint32) asm.Instructions {
 
 // side finds out from which side the packet is seen. On loopback each packet would be
 // seen twice; it is taken when it leaves, because the program that marks has run for it
-// just then.
+// just then; or when it arrives, a moment later, where that is all that is seen.
 func (c *code) side(t *tables, s *selection) {
 	c.add(asm.LoadMem(asm.R1, asm.R6, skbIndex, asm.Word))
 	c.set(atIndex, asm.R1, asm.Word)
 	if s.loopback != 0 { // it never goes, so it need not be looked up
+		once := asm.JNE
+		if s.arriving {
+			once = asm.JEq
+		}
 		c.add(
 			asm.LoadMem(asm.R2, asm.R6, skbPktType, asm.Word),
 			asm.JNE.Imm(asm.R1, int32(s.loopback), "device"),
-			asm.JNE.Imm(asm.R2, outgoing, "drop"),
+			once.Imm(asm.R2, outgoing, "drop"),
 			asm.StoreImm(asm.RFP, atLink, linkLoopback, asm.Word),
 			asm.StoreImm(asm.RFP, atMAC, 14, asm.Word),
 			asm.Mov.Imm(asm.R8, seenLeaving|seenArriving),

@@ -1,6 +1,7 @@
 package capture
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"os"
@@ -95,11 +96,14 @@ func (c *Capture) open(cfg *Config) error {
 	if err != nil {
 		return err
 	}
-	chosen, err := choose(devices, cfg.Interface)
+	chosen, err := choose(devices, cfg)
 	if err != nil {
 		return err
 	}
 	c.note(chosen)
+	if len(chosen) == 1 && chosen[0].loopback() {
+		c.ring.onlyArriving()
+	}
 	if err := c.prepare(cfg, devices, chosen); err != nil {
 		return err
 	}
@@ -135,17 +139,31 @@ func (c *Capture) note(chosen []device) {
 }
 
 // choose returns the interfaces that are to be watched.
-func choose(devices []device, name string) ([]device, error) {
+func choose(devices []device, cfg *Config) ([]device, error) {
+	name, local := cfg.Interface, cfg.stays()
 	var chosen []device
 	for _, d := range devices {
-		if name == d.Name || name == "" && d.Master == 0 {
+		if name == d.Name || name == "" && d.Master == 0 && (!local || d.loopback()) {
 			chosen = append(chosen, d)
 		}
 	}
 	if len(chosen) == 0 {
-		return nil, fmt.Errorf("watch: there is no interface %q: ip link lists them", name)
+		return nil, fmt.Errorf("watch: there is no interface %q: ip link lists them", cmp.Or(name, "lo"))
 	}
 	return chosen, nil
+}
+
+// stays reports whether all that is asked for never leaves this host.
+func (c *Config) stays() bool {
+	if len(c.Addresses) == 0 {
+		return false
+	}
+	for _, p := range c.Addresses {
+		if a := p.Addr(); !a.IsLoopback() || p.Bits() < 8 || a.Is6() && p.Bits() < 128 {
+			return false
+		}
+	}
+	return true
 }
 
 // prepare takes the method, sets the filter and locks it.
@@ -175,7 +193,7 @@ func (c *Capture) byKernel(cfg *Config, devices, chosen []device) error {
 	if err != nil {
 		return os.NewSyscallError("getsockopt SO_NETNS_COOKIE", err)
 	}
-	s := &selection{ports: cfg.Ports, addresses: cfg.Addresses, everywhere: cfg.Interface == ""}
+	s := &selection{ports: cfg.Ports, addresses: cfg.Addresses, everywhere: cfg.Interface == "", arriving: c.ring.arriving}
 	for _, d := range chosen {
 		if d.loopback() {
 			s.loopback = d.Index
@@ -231,8 +249,10 @@ func (c *Capture) everyone(cfg *Config) error {
 // begin lets packets come in.
 func (c *Capture) begin(cfg *Config, chosen []device) error {
 	only := 0
-	if cfg.Interface != "" {
+	if cfg.Interface != "" || c.ring.arriving {
 		only = chosen[0].Index
+	}
+	if cfg.Interface != "" {
 		c.keeper.gone = func() { c.ring.vanish(cfg.Interface) }
 	}
 	if c.keeper.tree != nil || c.info.Method != ByKernel && len(cfg.Addresses) > 0 {

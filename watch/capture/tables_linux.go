@@ -197,6 +197,7 @@ type selection struct {
 	addresses  []netip.Prefix
 	everywhere bool // on all interfaces
 	loopback   int  // that interface, if it is watched; 0: it is not
+	arriving   bool // it is the only one, and what leaves is not seen
 }
 
 // raw returns an address as a flowKey has it, and its family.

@@ -180,23 +180,45 @@ func join(t *testing.T, a *netns.Host, l net.Listener, d net.Dialer) (client, se
 	return c.(*net.TCPConn), s.(*net.TCPConn)
 }
 
-// slowReader waits until the sender can't go on, and a little longer, so that its kernel
-// asks; then reads all.
+// slowReader waits until the sender can't go on, and until its kernel has asked twice; then
+// reads all.
 func slowReader(t *testing.T, a, b *netns.Host, c *cable) {
 	l := listen(t, b, netip.AddrPortFrom(c.B, 0), option{syscall.SO_RCVBUF, 8192})
 	defer l.Close()
 	client, server := join(t, a, l, net.Dialer{})
 	client.SetWriteBuffer(20_000)
-	client.SetWriteDeadline(time.Now().Add(900 * time.Millisecond)) // probes come after 200, 600 ms …
+	client.SetWriteDeadline(time.Now().Add(300 * time.Millisecond))
 	n, err := io.Copy(client, strings.NewReader(strings.Repeat("x", 1<<20)))
 	if n == 1<<20 || err == nil {
 		t.Fatal("the window did not close")
+	}
+	for end := time.Now().Add(10 * time.Second); probes(t, client) < 2 && time.Now().Before(end); { // after 200, 600 ms …
+		time.Sleep(10 * time.Millisecond) // nothing tells of them
 	}
 	client.SetWriteDeadline(time.Now().Add(10 * time.Second))
 	client.CloseWrite()
 	if got, err := io.Copy(io.Discard, server); err != nil || got != n {
 		t.Errorf("%d bytes came, %d were sent: %v", got, n, err)
 	}
+}
+
+// probes is how often the kernel has asked whether a closed window is open again.
+func probes(t *testing.T, c *net.TCPConn) (n uint8) {
+	t.Helper()
+	raw, err := c.SyscallConn()
+	if err != nil {
+		t.Fatal(err)
+	}
+	raw.Control(func(fd uintptr) {
+		var info *unix.TCPInfo
+		if info, err = unix.GetsockoptTCPInfo(int(fd), unix.IPPROTO_TCP, unix.TCP_INFO); err == nil {
+			n = info.Backoff
+		}
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return n
 }
 
 // blackHole loses all for half a second, in the middle of something.
