@@ -250,10 +250,19 @@ func TestWatchWrite(t *testing.T) {
 //	go test -run TestWatchTwoUsers ./cmd/yodel -watch.rounds=1000
 func TestWatchTwoUsers(t *testing.T) {
 	t.Parallel()
+	for on, words := range map[string][]string{"lo eth0": nil, "lo": {"127.0.0.1"}} {
+		t.Run(on, func(t *testing.T) {
+			t.Parallel()
+			watchTwoUsers(t, on, words)
+		})
+	}
+}
+
+func watchTwoUsers(t *testing.T, on string, words []string) {
 	a, _ := netns.Two(t)
 	to := echoServer(t, a)
 	file := filepath.Join(folderForAll(t), "file.pcapng")
-	w := watchOn(t, a, []string{"SUDO_UID=" + nobodyID}, "--packets", "--json", "--write", file)
+	w := watchOn(t, a, []string{"SUDO_UID=" + nobodyID}, append(words, "--packets", "--json", "--write", file)...)
 	own, other := startTalker(t, a, nobodyID, "OURS"), startTalker(t, a, someUser, "NOT-FOR-YOU")
 	n := 0
 	for i := range *canaryRounds {
@@ -275,16 +284,20 @@ func TestWatchTwoUsers(t *testing.T) {
 	said := map[string]int{}
 	for line := range strings.Lines(w.out.String()) {
 		var p struct {
-			Type  string
-			Flags []string
-			Data  []byte
-			All   bool `json:"all_users"`
+			Type       string
+			Flags      []string
+			Data       []byte
+			All        bool `json:"all_users"`
+			Interfaces []string
 		}
 		if err := json.Unmarshal([]byte(line), &p); err != nil {
 			t.Fatal(err)
 		}
 		if p.All {
 			t.Error("it says that all users are watched")
+		}
+		if p.Interfaces != nil && strings.Join(p.Interfaces, " ") != on {
+			t.Errorf("on %q, want %q", p.Interfaces, on)
 		}
 		if strings.Join(p.Flags, "") == "SYN" {
 			syns++
