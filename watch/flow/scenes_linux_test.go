@@ -193,7 +193,9 @@ func slowReader(t *testing.T, a, b *netns.Host, c *cable) {
 		t.Fatal("the window did not close")
 	}
 	for end := time.Now().Add(10 * time.Second); probes(t, client) < 2 && time.Now().Before(end); { // after 200, 600 ms …
-		time.Sleep(10 * time.Millisecond) // nothing tells of them
+		client.SetWriteDeadline(time.Now().Add(10 * time.Millisecond))
+		more, _ := client.Write([]byte("x"))
+		n += int64(more)
 	}
 	client.SetWriteDeadline(time.Now().Add(10 * time.Second))
 	client.CloseWrite()
