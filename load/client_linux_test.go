@@ -129,6 +129,28 @@ func againstC(b *testing.B, driver string) {
 
 func middle(list []float64) float64 { return slices.Sorted(slices.Values(list))[len(list)/2] }
 
+// BenchmarkAwake has a client that sleeps while it waits and one that stays awake take turns with
+// the plain server, one message at a time, and reports the medians of their p50, and of the ratios.
+// Nothing else should run: go test -run=- -bench=Awake -benchtime=10x ./load
+func BenchmarkAwake(b *testing.B) {
+	at, _ := plainServer(b)
+	p50 := func(awake bool) float64 {
+		r, err := Run(b.Context(), Plan{Target: at, Duration: time.Second, Awake: awake})
+		if err != nil || r.Failures() > 0 {
+			b.Fatal(err, r.FirstError())
+		}
+		return float64(r.Latency.ValueAtQuantile(50)) / 1e3
+	}
+	var asleep, awake, ratios []float64
+	for b.Loop() {
+		x, y := p50(false), p50(true)
+		asleep, awake, ratios = append(asleep, x), append(awake, y), append(ratios, y/x)
+	}
+	b.ReportMetric(middle(asleep), "asleep-p50-µs")
+	b.ReportMetric(middle(awake), "awake-p50-µs")
+	b.ReportMetric(middle(ratios), "of-asleep")
+}
+
 // BenchmarkLateness is 20,000 messages a second in runs of a quarter of a second: how late the
 // tool is with them; and how late a thread is that does nothing but sleep until the same times.
 // A processor that the machine's host gives to others is not idle: what is "undisturbed" is of the

@@ -96,6 +96,7 @@ type ToolDocument struct {
 	Stolen       float64  `json:"stolen,omitempty"`
 	Starved      *float64 `json:"starved_us,omitempty"`
 	CPU          float64  `json:"cpu_us"`
+	Awake        float64  `json:"awake_us"`
 	Pauses       int64    `json:"gc_pauses"`
 	Paused       float64  `json:"gc_paused_us"`
 	LongestPause float64  `json:"gc_longest_us"`
@@ -169,7 +170,7 @@ func (r *Report) Document() *Document {
 
 func (t *Testimony) document() ToolDocument {
 	d := ToolDocument{
-		Driver: t.Driver, Stolen: t.Stolen, CPU: micros(t.CPU), Pauses: t.Pauses, Paused: micros(t.Paused), LongestPause: micros(t.LongestPause),
+		Driver: t.Driver, Stolen: t.Stolen, CPU: micros(t.CPU), Awake: micros(t.Awake), Pauses: t.Pauses, Paused: micros(t.Paused), LongestPause: micros(t.LongestPause),
 		Retransmits: t.Retransmits, MinRTT: micros(t.MinRTT), Drops: t.Drops,
 	}
 	if t.Refusal != nil {

@@ -91,6 +91,11 @@ type Plan struct {
 	// because they must be woken.
 	Threads int
 
+	// Awake has event loops never sleep, but offer their processors to others while they have
+	// nothing to do: an answer is seen as soon as it is there, and its latency has not in it
+	// what it takes to wake this program. Each takes a whole processor.
+	Awake bool
+
 	// Driver is what moves the bytes of the networks tcp, udp and unix on Linux: Uring, which
 	// needs Linux 6.12 and does not do datagrams and connections for each message; or Epoll.
 	// If empty, Uring where that is possible, and else Epoll. The others move by goroutines.
@@ -209,6 +214,8 @@ func (p *Plan) check() error {
 		return fmt.Errorf("the driver %q: %s and %s can be chosen", p.Driver, Uring, Epoll)
 	case p.Driver == Uring && (p.NewConns || p.has("udp")):
 		return fmt.Errorf("the driver %s does no datagrams, and no connection for each message: choose %s", Uring, Epoll)
+	case p.Awake && (!haveLoops || !p.has("tcp", "unix", "udp")):
+		return errors.New("to stay awake is for event loops, which there are on Linux, for tcp, unix and udp")
 	case (p.NewConns || p.Reconnect != 0) && p.has("udp"):
 		return errors.New("datagrams have no connections: they can't be made anew")
 	case p.Upper && p.has("http", "https"):

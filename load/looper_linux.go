@@ -28,8 +28,8 @@ type looper struct {
 	started  bool
 	flying   int64 // messages under way, those that wait for their connection included
 	locked   bool
-	halting  loop.Timer // when what is still due is given up
-	awake    bool       // it does not sleep when a message is about to be due
+	halting  loop.Timer    // when what is still due is given up
+	ahead    time.Duration // for how long before a message is due it does not sleep
 	finished bool
 
 	in, out []byte
@@ -56,7 +56,7 @@ const (
 const haltKey = -2
 
 func newLooper(w *worker) (driver, error) {
-	d := &looper{worker: w, awake: w.run.awake, in: make([]byte, bufferSize), out: make([]byte, bufferSize)}
+	d := &looper{worker: w, ahead: w.run.ahead, in: make([]byte, bufferSize), out: make([]byte, bufferSize)}
 	var err error
 	if d.loop, w.driver, w.refusal, err = newMover(d, &w.run.plan); err != nil {
 		return nil, err
@@ -184,6 +184,9 @@ func (d *looper) begin() {
 			s.free.fill(s.conns)
 		}
 	}
+	if d.run.plan.Awake {
+		d.wakeAt(end)
+	}
 	d.pump()
 	d.checkDone()
 }
@@ -238,7 +241,8 @@ func (d *looper) close(left func(t *tally, flying int64)) {
 	d.finished = true
 	if d.started {
 		ran, starved := threadTimes()
-		d.busy.ran += ran - d.loop.Spun()
+		d.busy.awake = d.loop.Spun()
+		d.busy.ran += ran - d.busy.awake
 		d.busy.starved += starved
 		d.busy.known = true
 	}
@@ -348,11 +352,12 @@ func (d *looper) pump() {
 			s.feed.advance()
 		}
 	}
-	var at time.Time
-	if next != end {
-		at = d.run.base.Add(time.Duration(int64(next) + d.run.zero))
-	}
-	d.loop.WakeAt(at, d.awake)
+	d.wakeAt(next)
+}
+
+// wakeAt has the next turn begin when a message is due; end: at no certain time.
+func (d *looper) wakeAt(next time.Duration) {
+	d.loop.WakeAt(d.run.base.Add(time.Duration(d.run.zero)+min(next, never)), d.ahead)
 }
 
 // answered counts a message of the present connection.

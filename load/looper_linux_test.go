@@ -98,6 +98,32 @@ func TestDriverIsSaid(t *testing.T) {
 	}
 }
 
+// Loops stay awake if they are told to, over every kind of socket and loop, and it is said for
+// how long; else they do only in an open loop.
+func TestAwake(t *testing.T) {
+	t.Parallel()
+	for _, tt := range []struct {
+		name string
+		plan Plan
+		want bool
+	}{
+		{"asleep", Plan{Target: serve(t, echo)}, false},
+		{"first choice", Plan{Target: serve(t, echo), Awake: true}, true},
+		{"epoll", Plan{Target: serve(t, echo), Awake: true, Driver: Epoll}, true},
+		{"new connections", Plan{Target: serve(t, echo), Awake: true, NewConns: true}, true},
+		{"open loop", Plan{Target: serve(t, echo), Awake: true, Pace: Constant(1000)}, true},
+		{"with TLS beside", Plan{Awake: true, Conns: 2, TLS: insecure, Targets: []Target{
+			{Address: serve(t, echo)}, {Address: serveAt(t, sock.Address{Network: "tls", Host: "127.0.0.1"}, echo)},
+		}}, true},
+	} {
+		tt.plan.Count = 50
+		r := mustRun(t, tt.plan)
+		if got := r.Document().Tool.Awake; r.Verified != 50 || (got > 0) != tt.want {
+			t.Errorf("%s: %d verified, awake for %v µs", tt.name, r.Verified, got)
+		}
+	}
+}
+
 // A ring that is refused when it is to be used is replaced, and that is said.
 func TestDriverIsReplaced(t *testing.T) {
 	t.Parallel()

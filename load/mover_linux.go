@@ -15,7 +15,7 @@ type mover interface {
 	Start(t *loop.Timer, at time.Time)
 	StartBy(t *loop.Timer, at time.Time)
 	StopTimer(t *loop.Timer)
-	WakeAt(at time.Time, awake bool)
+	WakeAt(at time.Time, ahead time.Duration)
 	Spun() time.Duration
 
 	// begin makes the loop the calling thread's; after an error it is closed. run runs it.

@@ -215,6 +215,7 @@ func (t *Testimony) add(p *Testimony, refusal string) {
 	}
 	t.Busy, t.Stolen, t.Starved = max(t.Busy, p.Busy), max(t.Stolen, p.Stolen), max(t.Starved, p.Starved)
 	t.CPU += p.CPU
+	t.Awake += p.Awake
 	t.Pauses += p.Pauses
 	t.Paused += p.Paused
 	t.LongestPause = max(t.LongestPause, p.LongestPause)

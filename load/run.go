@@ -22,11 +22,11 @@ type run struct {
 	targets []*target
 	drivers []driver
 
-	awake bool         // loops need not sleep: there are processors enough
-	zero  int64        // when the first message may be sent; set before the drivers start
-	until int64        // when the last may be
-	left  atomic.Int64 // messages that may still be sent in a closed loop
-	conns atomic.Int64 // numbers of connections that are taken
+	ahead time.Duration // for how long before a message is due loops don't sleep
+	zero  int64         // when the first message may be sent; set before the drivers start
+	until int64         // when the last may be
+	left  atomic.Int64  // messages that may still be sent in a closed loop
+	conns atomic.Int64  // numbers of connections that are taken
 
 	opened  sync.WaitGroup // drivers that have not yet made all their connections
 	running sync.WaitGroup // drivers that are not done
@@ -95,11 +95,20 @@ const (
 	open
 )
 
-// busyness is how long a loop's thread has run, and has waited for a processor.
+// busyness is how long a loop's thread had something to do, had nothing to do and was awake,
+// and has waited for a processor.
 type busyness struct {
-	ran, starved time.Duration
-	known        bool
+	ran, awake, starved time.Duration
+	known               bool
 }
+
+const (
+	// wakeTime is longer than it nearly always takes to wake a thread: some 50 µs, and on a
+	// virtual machine more.
+	wakeTime = 100 * time.Microsecond
+
+	never = 1000 * time.Hour
+)
 
 // take returns what g has counted, and has it count into another one. The caller gives
 // it back, empty, as spare.
@@ -186,7 +195,12 @@ func (r *run) makeDrivers() error {
 	shares := share(r.plan.Conns, r.plan.weights())
 	onLoops, onGoroutines := r.split()
 	threads := r.threads(shares, onLoops)
-	r.awake = threads*r.plan.Part.Of < runtime.GOMAXPROCS(0)
+	switch {
+	case r.plan.Awake:
+		r.ahead = 2 * never
+	case threads*r.plan.Part.Of < runtime.GOMAXPROCS(0):
+		r.ahead = wakeTime
+	}
 	for i := range threads {
 		w := r.newWorker(onLoops, shares, threads, i)
 		d, err := newLooper(w)

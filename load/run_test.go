@@ -504,6 +504,7 @@ func TestPlansThatMakeNoSense(t *testing.T) {
 		"65 targets":                 {Targets: make([]Target, 65), Count: 1},
 		"the driver \"kqueue\"":      {Target: tcp, Driver: "kqueue", Count: 1},
 		"uring does no datagrams":    {Target: udp, Driver: Uring, Count: 1},
+		"to stay awake":              {Target: web, Awake: true, Count: 1},
 		"the weight -1":              {Targets: []Target{{Address: tcp, Weight: -1}}, Count: 1},
 	} {
 		if _, err := Run(t.Context(), p); err == nil || !strings.Contains(err.Error(), want) {

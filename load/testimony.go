@@ -25,8 +25,8 @@ type Testimony struct {
 
 	// Starved is how long an event loop was ready to run and got no processor: the one
 	// for which it was longest; -1: there was none. CPU is how long this process ran, and
-	// so how long it has waited awake, too.
-	Starved, CPU time.Duration
+	// so how long it has waited awake, too. Awake is the latter, of all event loops.
+	Starved, CPU, Awake time.Duration
 
 	// Pauses is how often the garbage collector has stopped everything, Paused for how
 	// long in all, LongestPause the longest (the upper end of the runtime's histogram).
@@ -93,6 +93,7 @@ func (r *run) testimony(before observed, elapsed time.Duration) Testimony {
 		if b := &d.counts().busy; b.known && elapsed > 0 {
 			t.Busy = max(t.Busy, min(float64(b.ran)/float64(elapsed), 1))
 			t.Starved = max(t.Starved, b.starved)
+			t.Awake += b.awake
 		}
 	}
 	r.kernel.mu.Lock()

@@ -19,6 +19,7 @@ func TestThreads(t *testing.T) {
 		"closed":                   {Plan{Conns: 1000}, 4, false},
 		"open":                     {Plan{Conns: 1000, Pace: Constant(1)}, 3, true},
 		"as many as are asked for": {Plan{Conns: 1000, Pace: Constant(1), Threads: 4}, 4, false},
+		"awake in any case":        {Plan{Conns: 1000, Awake: true}, 4, true},
 		"few connections":          {Plan{Conns: 64, Pace: Constant(1)}, 2, true},
 		"one connection":           {Plan{Pace: Constant(1)}, 1, true},
 		"one of two processes":     {Plan{Conns: 1000, Pace: Constant(1), Part: Part{Of: 2}}, 1, true},
@@ -40,8 +41,8 @@ func TestThreads(t *testing.T) {
 		for _, d := range r.drivers {
 			d.discard()
 		}
-		if len(r.drivers) != c.loops || r.awake != c.awake {
-			t.Errorf("%s: %d loops, awake %v; want %d, %v", name, len(r.drivers), r.awake, c.loops, c.awake)
+		if len(r.drivers) != c.loops || (r.ahead > 0) != c.awake {
+			t.Errorf("%s: %d loops, awake %v; want %d, %v", name, len(r.drivers), r.ahead > 0, c.loops, c.awake)
 		}
 	}
 }

@@ -87,7 +87,7 @@ http://HOST/PATH, which gets a page and compares it with the first. Several shar
 		},
 	}
 	f.bind(cmd.Flags())
-	advanced(cmd, "ramp", "steps", "touch", "bulk", "no-verify", "reconnect", "timeout", "threads", "procs", "driver", "seed",
+	advanced(cmd, "ramp", "steps", "touch", "bulk", "no-verify", "reconnect", "timeout", "threads", "procs", "awake", "driver", "seed",
 		"from", "weights", "admin", "trace", "pin", "insecure", "server-name", "quiet", "search", "new-conns", "arrivals", "watch")
 	cmd.MarkFlagsMutuallyExclusive("pin", "insecure")
 	cmd.MarkFlagsMutuallyExclusive("rate", "steps", "touch")
@@ -129,6 +129,7 @@ func (f *loadFlags) bind(fs *pflag.FlagSet) {
 	fs.StringVar(&f.part, "part", "", "")
 	fs.Lookup("part").Hidden = true
 	fs.IntVar(&p.Threads, "threads", 0, "event loops (one for each processor, with --rate one fewer; at most one for every 32 connections)")
+	fs.BoolVar(&p.Awake, "awake", false, "never sleep: an answer is seen as soon as it is there; each event loop takes a whole core")
 	fs.StringVar(&p.Driver, "driver", "", "move the bytes by `uring` or epoll (uring where it is possible; Linux)")
 	fs.Uint64Var(&p.Seed, "seed", 0, "another number makes other bytes, and other random arrivals")
 	fs.StringVar(&f.from, "from", "", "spread the source addresses over this `network`, as 127.0.0.0/8")

@@ -49,26 +49,18 @@ type exact struct {
 	spun  time.Duration // how long that was, in all
 }
 
-// ahead is longer than it takes nearly always to be woken.
-const ahead = 100 * time.Microsecond
-
 // WakeAt has a turn begin at a time, if none begins before, instead of at the one that was given
-// last; zero: at no certain time. It is for loops apart. With awake the thread does not sleep
-// right before it: it looks whether something has come, and offers the processor to others
+// last; zero: at no certain time. It is for loops apart. For so long ahead of it the thread does
+// not sleep: it looks whether something has come, and offers the processor to others
 // meanwhile (sched_yield(2)), so that it is there at the time, and when something comes.
-func (k *keeper) WakeAt(at time.Time, awake bool) {
-	k.exact.at, k.exact.ahead = at, 0
-	if awake {
-		k.exact.ahead = ahead
-	}
-}
+func (k *keeper) WakeAt(at time.Time, ahead time.Duration) { k.exact.at, k.exact.ahead = at, ahead }
 
 // Spun returns for how long the thread has had the processor because of WakeAt without anything
 // to do.
 func (k *keeper) Spun() time.Duration { return k.exact.spun }
 
 // limitApart returns how long there may be nothing to do, and whether the thread is not to sleep
-// until the exact time.
+// meanwhile.
 func (k *keeper) limitApart() (limit time.Duration, awake bool) {
 	limit = k.limit()
 	if k.exact.at.IsZero() {
@@ -78,13 +70,16 @@ func (k *keeper) limitApart() (limit time.Duration, awake bool) {
 	if limit <= 0 || left <= 0 {
 		return 0, false
 	}
-	return min(limit, max(left-k.exact.ahead, 0)), left <= k.exact.ahead
+	if left <= k.exact.ahead {
+		return min(limit, left, turnTime), true
+	}
+	return min(limit, left-k.exact.ahead), false
 }
 
-// spin calls look until it finds something, or the exact time has come.
-func (k *keeper) spin(look func() bool) {
+// spin calls look until it finds something, or for so long.
+func (k *keeper) spin(look func() bool, limit time.Duration) {
 	last := time.Now()
-	for !look() && last.Before(k.exact.at) {
+	for end := last.Add(limit); !look() && last.Before(end); {
 		syscall.RawSyscall(unix.SYS_SCHED_YIELD, 0, 0, 0)
 		now := time.Now()
 		k.exact.spun += min(now.Sub(last), looking) // what is longer, others have had
@@ -109,7 +104,7 @@ func (l *Loop) RunApart(h Handler) {
 // waitOrSpin waits until there is something to tell, and reads the clock.
 func (k *keeper) waitOrSpin(look func() bool, wait func(limit time.Duration)) {
 	if limit, awake := k.limitApart(); awake {
-		k.spin(look)
+		k.spin(look, limit)
 	} else {
 		wait(limit)
 	}
