@@ -3,12 +3,13 @@ package main
 import (
 	"io"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
 	"time"
+
+	"yodel/yodeltest"
 )
 
 func TestQuantile(t *testing.T) {
@@ -82,17 +83,22 @@ func TestParse(t *testing.T) {
 	}
 }
 
+// stageFor returns a stage on which programs in C can be built, until the test ends.
+func stageFor(t *testing.T) *stage {
+	t.Helper()
+	yodeltest.NeedProgram(t, "cc")
+	s, err := newStage(t.Context())
+	if err != nil {
+		yodeltest.Skip(t, err.Error(), "run it where a process may use two processors, and write to TMPDIR")
+	}
+	t.Cleanup(s.close)
+	return s
+}
+
 // A turn of two servers, and some idle connections, for real.
 func TestBench(t *testing.T) {
 	t.Parallel()
-	if _, err := exec.LookPath("cc"); err != nil {
-		t.Skipf("%v: make peers installs one", err)
-	}
-	s, err := newStage(t.Context())
-	if err != nil {
-		t.Skip(err)
-	}
-	defer s.close()
+	s := stageFor(t)
 	var out strings.Builder
 	if err := s.machine(&out); err != nil {
 		t.Error(err)
