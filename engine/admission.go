@@ -60,13 +60,13 @@ func newAdmission(name string, svc any, cfg *Config) (*admission, error) {
 	return a, nil
 }
 
-// enter admits v, or refuses it, which is then said and counted; its socket is the
-// caller's to close.
-func (a *admission) enter(v *Visitor, cutting bool, now time.Time) bool {
+// enter admits v, which has a place, or refuses it, which is then said and counted; its
+// socket is the caller's to close, and the place is free again.
+func (a *admission) enter(v *Visitor, place Pass, cutting bool, now time.Time) bool {
 	a.count.accepted.Add(1)
 	why := Cut
 	if !cutting {
-		why = a.knock(v.Peer.Remote)
+		why = a.knock(place, v.Peer.Remote)
 	}
 	if why == None {
 		if a.cfg.Sink != nil {
@@ -74,6 +74,7 @@ func (a *admission) enter(v *Visitor, cutting bool, now time.Time) bool {
 		}
 		return true
 	}
+	place.giveBack()
 	a.count.ended[why].Add(1)
 	if a.cfg.Sink != nil {
 		a.emit(v, &trace.Event{Op: trace.Refuse, Time: now, Text: why.String()})
@@ -84,11 +85,11 @@ func (a *admission) enter(v *Visitor, cutting bool, now time.Time) bool {
 	return false
 }
 
-func (a *admission) knock(client netip.AddrPort) Reason {
+func (a *admission) knock(place Pass, client netip.AddrPort) Reason {
 	if client.IsValid() && slices.Contains(a.cfg.RefuseFrom, client.Port()) {
 		return BouncePort
 	}
-	_, why := a.gate.Enter(client)
+	_, why := place.enter(client)
 	return why
 }
 

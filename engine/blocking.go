@@ -98,7 +98,12 @@ func (b *Blocking) next(l net.Listener) (*conn, error) {
 		if err != nil {
 			return nil, err
 		}
-		if c := b.admit(nc); c != nil {
+		place, ok := b.reserve()
+		if !ok {
+			nc.Close()
+			return nil, ErrClosed
+		}
+		if c := b.admit(nc, place); c != nil {
 			return c, nil
 		}
 	}
@@ -140,11 +145,34 @@ func (b *Blocking) waitRoom() bool {
 		if room == nil {
 			return !b.stopping.Load()
 		}
-		select {
-		case <-room:
-		case <-b.open.Done():
+		if !b.await(room) {
 			return false
 		}
+	}
+}
+
+// reserve waits for the place of a connection that was accepted: while its accept was
+// waiting, others may have come by other listeners. false means that the engine was
+// stopped.
+func (b *Blocking) reserve() (Pass, bool) {
+	for {
+		place, room := b.gate.reserve()
+		if room == nil {
+			return place, true
+		}
+		if !b.await(room) {
+			return Pass{}, false
+		}
+	}
+}
+
+// await waits for room; false means that the engine was stopped.
+func (b *Blocking) await(room <-chan struct{}) bool {
+	select {
+	case <-room:
+		return true
+	case <-b.open.Done():
+		return false
 	}
 }
 
@@ -159,11 +187,11 @@ func (b *Blocking) pause(d time.Duration) {
 	}
 }
 
-// admit asks the gate about nc. It returns nil, and has closed nc, if it may not be
-// served.
-func (b *Blocking) admit(nc net.Conn) *conn {
+// admit asks the gate about nc, which has a place. It returns nil, and has closed nc and
+// freed the place, if it may not be served.
+func (b *Blocking) admit(nc net.Conn, place Pass) *conn {
 	b.count.accepted.Add(1)
-	c := &conn{raw: nc, id: idOf(nc), peer: PeerOf(nc), began: time.Now(), drained: make(chan struct{}), door: b.form != SessionForm}
+	c := &conn{raw: nc, pass: place, id: idOf(nc), peer: PeerOf(nc), began: time.Now(), drained: make(chan struct{}), door: b.form != SessionForm}
 	if b.cfg.TLS != nil {
 		c.peer.Network = "tls"
 	}
@@ -183,24 +211,23 @@ func (b *Blocking) admit(nc net.Conn) *conn {
 
 // knock asks whether the connection may come in: as a proxy, of which introduce will
 // find out whom it brings, or for itself.
-func (b *Blocking) knock(c *conn) (why Reason) {
+func (b *Blocking) knock(c *conn) Reason {
 	if b.cfg.ProxyFrom == nil {
-		c.pass, why = b.enter(c.peer.Remote)
-		return why
+		return b.enter(c, c.peer.Remote)
 	}
 	if from := c.peer.Remote; from.IsValid() && !contains(b.cfg.ProxyFrom, from.Addr()) {
 		return Denied
 	}
-	c.pass, why = b.gate.Enter(netip.AddrPort{}) // counted, but not by address
-	return why
+	return None // it has a place, and is not counted by address
 }
 
-// enter asks the gate about a client.
-func (b *Blocking) enter(client netip.AddrPort) (Pass, Reason) {
+// enter asks the gate about the client of c.
+func (b *Blocking) enter(c *conn, client netip.AddrPort) (why Reason) {
 	if client.IsValid() && slices.Contains(b.cfg.RefuseFrom, client.Port()) {
-		return Pass{}, BouncePort
+		return BouncePort
 	}
-	return b.gate.Enter(client)
+	c.pass, why = c.pass.enter(client)
+	return why
 }
 
 func (b *Blocking) refuse(c *conn, why Reason) {
