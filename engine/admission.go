@@ -11,6 +11,7 @@ import (
 
 	"yodel"
 	"yodel/internal/escape"
+	"yodel/internal/lograte"
 	"yodel/trace"
 )
 
@@ -32,7 +33,7 @@ type admission struct {
 	gate  *Gate
 	count Counters // of what is no loop's
 
-	refusals, acceptFailures sampler
+	refusals, acceptFailures lograte.Lines
 }
 
 // newAdmission returns the admission for svc, or an error that wraps ErrUnfit and says
@@ -79,7 +80,7 @@ func (a *admission) enter(v *Visitor, place Pass, cutting bool, now time.Time) b
 	if a.cfg.Sink != nil {
 		a.emit(v, &trace.Event{Op: trace.Refuse, Time: now, Text: why.String()})
 	}
-	if n, ok := a.refusals.take(now); ok {
+	if n, ok := a.refusals.Take(now); ok {
 		a.log().Warn("connection refused", "service", a.cfg.Service, "peer", v.Peer.String(), "why", why.String(), "times", n)
 	}
 	return false
@@ -113,7 +114,7 @@ func (a *admission) acceptFailed(where fmt.Stringer, err error) afterFailure {
 		return tryAgain // that peer has left again
 	}
 	a.count.acceptErrors.Add(1)
-	if n, ok := a.acceptFailures.take(time.Now()); ok {
+	if n, ok := a.acceptFailures.Take(time.Now()); ok {
 		a.log().Warn("accept failed; waiting clients stay in the accept queue", "listener", where, "error", err, "times", n)
 	}
 	return waitAWhile

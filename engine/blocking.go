@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"yodel"
+	"yodel/internal/lograte"
 	"yodel/trace"
 )
 
@@ -29,7 +30,7 @@ type Blocking struct {
 	run    func(serve func())
 	take   func(*Handed) trace.Event // nil: connections are served here
 
-	refusals, acceptFailures sampler
+	refusals, acceptFailures lograte.Lines
 
 	stopping atomic.Bool     // Shutdown or Close was called
 	open     context.Context // ends when stopping begins; handshakes end with it
@@ -129,7 +130,7 @@ func (b *Blocking) accept(l net.Listener) (net.Conn, error) {
 			continue // that peer has left again
 		}
 		b.count.acceptErrors.Add(1)
-		if n, ok := b.acceptFailures.take(time.Now()); ok {
+		if n, ok := b.acceptFailures.Take(time.Now()); ok {
 			b.cfg.log().Warn("accept failed; waiting clients stay in the accept queue", "listener", l.Addr(), "error", err, "times", n)
 		}
 		delay = min(max(2*delay, 5*time.Millisecond), 80*time.Millisecond)
@@ -237,7 +238,7 @@ func (b *Blocking) refuse(c *conn, why Reason) {
 	if b.cfg.Sink != nil {
 		b.emit(c, trace.Event{Op: trace.Refuse, Text: why.String()})
 	}
-	if n, ok := b.refusals.take(time.Now()); ok {
+	if n, ok := b.refusals.Take(time.Now()); ok {
 		b.cfg.log().Warn("connection refused", "service", b.cfg.Service, "peer", c.peer.String(), "why", why.String(), "times", n)
 	}
 }
@@ -362,25 +363,4 @@ func isFatal(err error) bool {
 		return true
 	}
 	return slices.ContainsFunc(fatalErrnos, func(e error) bool { return errors.Is(err, e) })
-}
-
-// sampler lets one log line a second through and counts the others. It is safe for
-// concurrent use.
-type sampler struct {
-	mu   sync.Mutex
-	next time.Time
-	n    int
-}
-
-// take reports whether a line may be logged now, and for how many occurrences it
-// stands.
-func (s *sampler) take(now time.Time) (n int, ok bool) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.n++
-	if now.Before(s.next) {
-		return 0, false
-	}
-	n, s.n, s.next = s.n, 0, now.Add(time.Second)
-	return n, true
 }

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"yodel"
+	"yodel/internal/lograte"
 	"yodel/trace"
 )
 
@@ -76,9 +77,9 @@ type Datagrams struct {
 	cfg   DatagramConfig
 	guard *Guard
 	count Counters
-	lines [numberOfReasons]sampler
+	lines [numberOfReasons]lograte.Lines
 
-	readFailures sampler
+	readFailures lograte.Lines
 
 	stopping atomic.Bool
 	stopped  chan struct{}
@@ -197,7 +198,7 @@ func (d *Datagrams) pause(wait time.Duration) {
 // readFailed is told of each failure to read that may pass.
 func (d *Datagrams) readFailed(bound net.Addr, err error) {
 	d.count.readErrors.Add(1)
-	if n, ok := d.readFailures.take(time.Now()); ok {
+	if n, ok := d.readFailures.Take(time.Now()); ok {
 		d.cfg.log().Warn("reading a datagram failed; going on", "service", d.cfg.Service, "socket", bound, "error", err, "times", n)
 	}
 }
@@ -209,7 +210,7 @@ func (d *Datagrams) dropped(peer yodel.Peer, why Reason, err error, now time.Tim
 	if why == Silent {
 		return
 	}
-	n, ok := d.lines[why].take(now)
+	n, ok := d.lines[why].Take(now)
 	if !ok {
 		return
 	}

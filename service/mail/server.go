@@ -7,6 +7,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"yodel/internal/lograte"
 	"yodel/service/mail/spool"
 )
 
@@ -20,8 +21,8 @@ type Server struct {
 	shakes chan struct{} // one element for each handshake under way; nil: no bound
 
 	stats    counters
-	troubles sampler // of storing
-	limits   sampler // of peers that were cut
+	troubles lograte.Lines // of storing
+	limits   lograte.Lines // of peers that were cut
 
 	mu       sync.Mutex
 	stopping bool
@@ -157,7 +158,7 @@ func (s *Server) count(size int64, recipients int, err error, no reply) {
 	switch {
 	case err != nil:
 		s.stats.unstored.Add(1)
-		if n, ok := s.troubles.take(time.Now()); ok {
+		if n, ok := s.troubles.Take(time.Now()); ok {
 			s.cfg.log().Error("mail can't be stored", "error", err, "messages", n)
 		}
 	case no.code != 0:
@@ -172,26 +173,7 @@ func (s *Server) count(size int64, recipients int, err error, no reply) {
 // cut counts a peer that is cut for a limit.
 func (s *Server) cut(why string, peer net.Addr) {
 	s.stats.cut.Add(1)
-	if n, ok := s.limits.take(time.Now()); ok {
+	if n, ok := s.limits.Take(time.Now()); ok {
 		s.cfg.log().Warn("mail peer cut", "why", why, "peer", peer.String(), "times", n)
 	}
-}
-
-// A sampler lets one log line a second through and counts the others.
-type sampler struct {
-	mu   sync.Mutex
-	next time.Time
-	n    int
-}
-
-// take reports whether a line may be logged now, and for how many it stands.
-func (s *sampler) take(now time.Time) (n int, ok bool) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.n++
-	if now.Before(s.next) {
-		return 0, false
-	}
-	n, s.n, s.next = s.n, 0, now.Add(time.Second)
-	return n, true
 }
