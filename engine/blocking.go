@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"yodel"
+	"yodel/internal/await"
 	"yodel/internal/lograte"
 	"yodel/trace"
 )
@@ -321,21 +322,14 @@ func (b *Blocking) stop() {
 // Shutdown implements Engine.
 func (b *Blocking) Shutdown(ctx context.Context) error {
 	b.stop()
-	done := make(chan struct{})
-	go func() {
-		b.handlers.Wait()
-		close(done)
-	}()
 	var err error
 	if s, ok := b.svc.(interface{ Shutdown(context.Context) error }); ok {
 		err = s.Shutdown(ctx)
 	}
-	select {
-	case <-done:
-		return err
-	case <-ctx.Done():
-		return ctx.Err()
+	if late := await.All(ctx, &b.handlers); late != nil {
+		return late
 	}
+	return err
 }
 
 // Close implements Engine.

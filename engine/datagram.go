@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"yodel"
+	"yodel/internal/await"
 	"yodel/internal/lograte"
 	"yodel/trace"
 )
@@ -165,17 +166,7 @@ func (d *Datagrams) stop(also func(net.PacketConn)) {
 // sockets are closed. If ctx ends first its error is returned.
 func (d *Datagrams) Shutdown(ctx context.Context) error {
 	d.stop(func(pc net.PacketConn) { pc.SetReadDeadline(time.Unix(1, 0)) })
-	done := make(chan struct{})
-	go func() {
-		d.loops.Wait()
-		close(done)
-	}()
-	select {
-	case <-done:
-		return nil
-	case <-ctx.Done():
-		return ctx.Err()
-	}
+	return await.All(ctx, &d.loops)
 }
 
 // Close closes all sockets at once and waits for the loops to end.

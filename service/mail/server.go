@@ -7,6 +7,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"yodel/internal/await"
 	"yodel/internal/lograte"
 	"yodel/service/mail/spool"
 )
@@ -122,17 +123,7 @@ func (s *Server) stop() {
 // its error is returned.
 func (s *Server) Shutdown(ctx context.Context) error {
 	s.stop()
-	done := make(chan struct{})
-	go func() {
-		s.idle.Wait()
-		close(done)
-	}()
-	select {
-	case <-done:
-		return nil
-	case <-ctx.Done():
-		return ctx.Err()
-	}
+	return await.All(ctx, &s.idle)
 }
 
 // Close cuts all connections, waits for what is being stored, and closes the spool. It
