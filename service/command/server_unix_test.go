@@ -67,14 +67,7 @@ func serveWith(t testing.TB, script string, cfg Config, network string, ec *engi
 		yodeltest.Skip(t, err.Error(), "give the loopback interface IPv6 (sysctl net.ipv6.conf.lo.disable_ipv6=0)")
 	}
 	r.addr = l.Addr()
-	done := make(chan error, 1)
-	go func() { done <- r.eng.Serve(l) }()
-	t.Cleanup(func() {
-		r.eng.Close()
-		if err := <-done; !errors.Is(err, engine.ErrClosed) {
-			t.Errorf("Serve: %v", err)
-		}
-	})
+	yodeltest.Serve(t, r.eng, l, engine.ErrClosed)
 	return r
 }
 

@@ -4,7 +4,6 @@ import (
 	"bufio"
 	"context"
 	"crypto/tls"
-	"errors"
 	"io"
 	"log/slog"
 	"net"
@@ -66,14 +65,7 @@ func serveOn(t testing.TB, address string, cfg Config, tlsCfg *tls.Config) *rig 
 	if err != nil {
 		yodeltest.Skip(t, err.Error(), "give the loopback interface IPv6 (sysctl net.ipv6.conf.lo.disable_ipv6=0)")
 	}
-	done := make(chan error, 1)
-	go func() { done <- eng.Serve(l) }()
-	t.Cleanup(func() {
-		eng.Close()
-		if err := <-done; !errors.Is(err, engine.ErrClosed) {
-			t.Errorf("Serve: %v", err)
-		}
-	})
+	yodeltest.Serve(t, eng, l, engine.ErrClosed)
 	return &rig{t: t, srv: srv, eng: eng, addr: l.Addr().String(), root: cfg.Root}
 }
 
