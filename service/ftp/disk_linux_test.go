@@ -77,17 +77,7 @@ func alone(t testing.TB, root string, env []string, wrap ...string) (*rig, *exec
 	var errs bytes.Buffer
 	cmd.Stderr = &errs
 	cmd.WaitDelay = patience // a program that was started by another may outlive it
-	in, err := cmd.StdinPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	out, err := cmd.StdoutPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
+	in, out := yodeltest.Start(t, cmd)
 	t.Cleanup(func() {
 		in.Close() // the server ends with it
 		late := time.AfterFunc(patience, func() { cmd.Process.Kill() })

@@ -8,6 +8,8 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"yodel/yodeltest"
 )
 
 // The calls of a process that runs already fail as long as they are traced, and only about
@@ -111,16 +113,7 @@ type cat struct {
 func startCat(t *testing.T) *cat {
 	t.Helper()
 	c := &cat{t: t, cmd: exec.Command("cat")}
-	var err error
-	if c.in, err = c.cmd.StdinPipe(); err != nil {
-		t.Fatal(err)
-	}
-	if c.out, err = c.cmd.StdoutPipe(); err != nil {
-		t.Fatal(err)
-	}
-	if err := c.cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
+	c.in, c.out = yodeltest.Start(t, c.cmd)
 	t.Cleanup(func() {
 		c.in.Close()
 		c.cmd.Wait()
