@@ -2,11 +2,14 @@ package main
 
 import (
 	"io"
-	"os/exec"
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
 	"time"
+
+	"yodel/yodeltest"
 )
 
 func TestQuantile(t *testing.T) {
@@ -80,17 +83,22 @@ func TestParse(t *testing.T) {
 	}
 }
 
+// stageFor returns a stage on which programs in C can be built, until the test ends.
+func stageFor(t *testing.T) *stage {
+	t.Helper()
+	yodeltest.NeedProgram(t, "cc")
+	s, err := newStage(t.Context())
+	if err != nil {
+		yodeltest.Skip(t, err.Error(), "run it where a process may use two processors, and write to TMPDIR")
+	}
+	t.Cleanup(s.close)
+	return s
+}
+
 // A turn of two servers, and some idle connections, for real.
 func TestBench(t *testing.T) {
 	t.Parallel()
-	if _, err := exec.LookPath("cc"); err != nil {
-		t.Skipf("%v: make peers installs one", err)
-	}
-	s, err := newStage(t.Context())
-	if err != nil {
-		t.Skip(err)
-	}
-	defer s.close()
+	s := stageFor(t)
 	var out strings.Builder
 	if err := s.machine(&out); err != nil {
 		t.Error(err)
@@ -136,5 +144,37 @@ func TestKernelUse(t *testing.T) {
 	}
 	if _, err := kibOf("/proc/meminfo", "NoSuchField:"); err == nil {
 		t.Error("a field that does not exist was read")
+	}
+}
+
+// What the kernel says and is not understood is told, not taken for none.
+func TestKernelUseIsNotGuessed(t *testing.T) {
+	t.Parallel()
+	const stat = "sockets: used 9\nTCP: inuse 1 orphan 0 tw 2 alloc 30 mem 4\nUDP: inuse 0 mem 0\n"
+	if sockets, buffers, err := readSockstat(stat); sockets != 30 || buffers != 4*os.Getpagesize() || err != nil {
+		t.Errorf("%d, %d, %v", sockets, buffers, err)
+	}
+	for _, bad := range []string{"", "TCP: inuse 1\n", strings.Replace(stat, "30", "many", 1), strings.Replace(stat, "mem 4", "mem x", 1)} {
+		if _, _, err := readSockstat(bad); err == nil {
+			t.Errorf("%q was taken", bad)
+		}
+	}
+	file := filepath.Join(t.TempDir(), "file-nr")
+	for text, want := range map[string]int{"96\t0\t100\n": 96, "7\n": 7, "": -1, "x\t1\n": -1, "\t": -1} {
+		if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if n, err := firstNumber(file); (err != nil) != (want < 0) || err == nil && n != want {
+			t.Errorf("%q: %d, %v", text, n, err)
+		}
+	}
+	if _, err := firstNumber("/no/such/file"); err == nil {
+		t.Error("a file that is not there was read")
+	}
+	if err := os.WriteFile(file, []byte("Slab: many kB\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := kibOf(file, "Slab:"); err == nil || !strings.Contains(err.Error(), "Slab:") {
+		t.Errorf("many kB were taken: %v", err)
 	}
 }

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"os/exec"
 	"strings"
 	"testing"
 	"time"
@@ -51,14 +50,7 @@ func TestClientRow(t *testing.T) {
 // A turn of the C client and of yodel's, for real.
 func TestClients(t *testing.T) {
 	t.Parallel()
-	if _, err := exec.LookPath("cc"); err != nil {
-		t.Skipf("%v: make peers installs one", err)
-	}
-	s, err := newStage(t.Context())
-	if err != nil {
-		t.Skip(err)
-	}
-	defer s.close()
+	s := stageFor(t)
 	v, err := s.serve(contestants[1])
 	if err != nil {
 		t.Fatal(err)

@@ -25,16 +25,30 @@ func readKernelUse() (u kernelUse, err error) {
 	if err != nil {
 		return u, err
 	}
-	_, tcp, _ := strings.Cut(string(text), "TCP:")
+	if u.sockets, u.buffers, err = readSockstat(string(text)); err != nil {
+		return u, err
+	}
+	u.files, err = firstNumber("/proc/sys/fs/file-nr")
+	return u, err
+}
+
+// readSockstat returns what sockstat (proc_net(5)) says of TCP: how many sockets there are,
+// and how many bytes of buffers they have.
+func readSockstat(text string) (sockets, buffers int, err error) {
+	_, tcp, _ := strings.Cut(text, "TCP:")
 	words := strings.Fields(tcp) // inuse N orphan N tw N alloc N mem PAGES
 	if len(words) < 10 {
-		return u, fmt.Errorf("/proc/net/sockstat says of TCP: %q", tcp)
+		return 0, 0, fmt.Errorf("/proc/net/sockstat says of TCP: %q", tcp)
 	}
-	u.sockets, _ = strconv.Atoi(words[7])
-	pages, _ := strconv.Atoi(words[9])
-	u.buffers = pages * os.Getpagesize()
-	u.files, _ = strconv.Atoi(firstWord("/proc/sys/fs/file-nr"))
-	return u, nil
+	sockets, err = strconv.Atoi(words[7])
+	if err != nil {
+		return 0, 0, fmt.Errorf("/proc/net/sockstat, the sockets of TCP: %w", err)
+	}
+	pages, err := strconv.Atoi(words[9])
+	if err != nil {
+		return 0, 0, fmt.Errorf("/proc/net/sockstat, the memory of TCP: %w", err)
+	}
+	return sockets, pages * os.Getpagesize(), nil
 }
 
 // since says what n connections have added, both ends together.
@@ -57,10 +71,18 @@ func limits() string {
 	return strings.Join(list, ", ")
 }
 
-func firstWord(name string) string {
-	text, _ := os.ReadFile(name)
+// firstNumber returns the number that a file begins with.
+func firstNumber(name string) (int, error) {
+	text, err := os.ReadFile(name)
+	if err != nil {
+		return 0, err
+	}
 	word, _, _ := strings.Cut(strings.TrimSpace(string(text)), "\t")
-	return word
+	n, err := strconv.Atoi(word)
+	if err != nil {
+		return 0, fmt.Errorf("%s: %w", name, err)
+	}
+	return n, nil
 }
 
 // memory returns a field of proc_meminfo(5) in bytes.
@@ -78,5 +100,8 @@ func kibOf(name, field string) (int, error) {
 		return 0, fmt.Errorf("%s has no %s", name, field)
 	}
 	kib, err := strconv.Atoi(words[0])
-	return kib << 10, err
+	if err != nil {
+		return 0, fmt.Errorf("%s, %s %w", name, field, err)
+	}
+	return kib << 10, nil
 }

@@ -11,6 +11,7 @@ import (
 
 	"yodel"
 	"yodel/internal/escape"
+	"yodel/internal/lograte"
 	"yodel/trace"
 )
 
@@ -32,7 +33,7 @@ type admission struct {
 	gate  *Gate
 	count Counters // of what is no loop's
 
-	refusals, acceptFailures sampler
+	refusals, acceptFailures lograte.Lines
 }
 
 // newAdmission returns the admission for svc, or an error that wraps ErrUnfit and says
@@ -60,13 +61,13 @@ func newAdmission(name string, svc any, cfg *Config) (*admission, error) {
 	return a, nil
 }
 
-// enter admits v, or refuses it, which is then said and counted; its socket is the
-// caller's to close.
-func (a *admission) enter(v *Visitor, cutting bool, now time.Time) bool {
+// enter admits v, which has a place, or refuses it, which is then said and counted; its
+// socket is the caller's to close, and the place is free again.
+func (a *admission) enter(v *Visitor, place Pass, cutting bool, now time.Time) bool {
 	a.count.accepted.Add(1)
 	why := Cut
 	if !cutting {
-		why = a.knock(v.Peer.Remote)
+		why = a.knock(place, v.Peer.Remote)
 	}
 	if why == None {
 		if a.cfg.Sink != nil {
@@ -74,21 +75,22 @@ func (a *admission) enter(v *Visitor, cutting bool, now time.Time) bool {
 		}
 		return true
 	}
+	place.giveBack()
 	a.count.ended[why].Add(1)
 	if a.cfg.Sink != nil {
 		a.emit(v, &trace.Event{Op: trace.Refuse, Time: now, Text: why.String()})
 	}
-	if n, ok := a.refusals.take(now); ok {
+	if n, ok := a.refusals.Take(now); ok {
 		a.log().Warn("connection refused", "service", a.cfg.Service, "peer", v.Peer.String(), "why", why.String(), "times", n)
 	}
 	return false
 }
 
-func (a *admission) knock(client netip.AddrPort) Reason {
+func (a *admission) knock(place Pass, client netip.AddrPort) Reason {
 	if client.IsValid() && slices.Contains(a.cfg.RefuseFrom, client.Port()) {
 		return BouncePort
 	}
-	_, why := a.gate.Enter(client)
+	_, why := place.enter(client)
 	return why
 }
 
@@ -112,7 +114,7 @@ func (a *admission) acceptFailed(where fmt.Stringer, err error) afterFailure {
 		return tryAgain // that peer has left again
 	}
 	a.count.acceptErrors.Add(1)
-	if n, ok := a.acceptFailures.take(time.Now()); ok {
+	if n, ok := a.acceptFailures.Take(time.Now()); ok {
 		a.log().Warn("accept failed; waiting clients stay in the accept queue", "listener", where, "error", err, "times", n)
 	}
 	return waitAWhile

@@ -13,6 +13,8 @@ import (
 	"time"
 
 	"yodel"
+	"yodel/internal/await"
+	"yodel/internal/lograte"
 	"yodel/trace"
 )
 
@@ -29,7 +31,7 @@ type Blocking struct {
 	run    func(serve func())
 	take   func(*Handed) trace.Event // nil: connections are served here
 
-	refusals, acceptFailures sampler
+	refusals, acceptFailures lograte.Lines
 
 	stopping atomic.Bool     // Shutdown or Close was called
 	open     context.Context // ends when stopping begins; handshakes end with it
@@ -98,7 +100,12 @@ func (b *Blocking) next(l net.Listener) (*conn, error) {
 		if err != nil {
 			return nil, err
 		}
-		if c := b.admit(nc); c != nil {
+		place, ok := b.reserve()
+		if !ok {
+			nc.Close()
+			return nil, ErrClosed
+		}
+		if c := b.admit(nc, place); c != nil {
 			return c, nil
 		}
 	}
@@ -124,7 +131,7 @@ func (b *Blocking) accept(l net.Listener) (net.Conn, error) {
 			continue // that peer has left again
 		}
 		b.count.acceptErrors.Add(1)
-		if n, ok := b.acceptFailures.take(time.Now()); ok {
+		if n, ok := b.acceptFailures.Take(time.Now()); ok {
 			b.cfg.log().Warn("accept failed; waiting clients stay in the accept queue", "listener", l.Addr(), "error", err, "times", n)
 		}
 		delay = min(max(2*delay, 5*time.Millisecond), 80*time.Millisecond)
@@ -140,11 +147,34 @@ func (b *Blocking) waitRoom() bool {
 		if room == nil {
 			return !b.stopping.Load()
 		}
-		select {
-		case <-room:
-		case <-b.open.Done():
+		if !b.await(room) {
 			return false
 		}
+	}
+}
+
+// reserve waits for the place of a connection that was accepted: while its accept was
+// waiting, others may have come by other listeners. false means that the engine was
+// stopped.
+func (b *Blocking) reserve() (Pass, bool) {
+	for {
+		place, room := b.gate.reserve()
+		if room == nil {
+			return place, true
+		}
+		if !b.await(room) {
+			return Pass{}, false
+		}
+	}
+}
+
+// await waits for room; false means that the engine was stopped.
+func (b *Blocking) await(room <-chan struct{}) bool {
+	select {
+	case <-room:
+		return true
+	case <-b.open.Done():
+		return false
 	}
 }
 
@@ -159,11 +189,11 @@ func (b *Blocking) pause(d time.Duration) {
 	}
 }
 
-// admit asks the gate about nc. It returns nil, and has closed nc, if it may not be
-// served.
-func (b *Blocking) admit(nc net.Conn) *conn {
+// admit asks the gate about nc, which has a place. It returns nil, and has closed nc and
+// freed the place, if it may not be served.
+func (b *Blocking) admit(nc net.Conn, place Pass) *conn {
 	b.count.accepted.Add(1)
-	c := &conn{raw: nc, id: idOf(nc), peer: PeerOf(nc), began: time.Now(), drained: make(chan struct{}), door: b.form != SessionForm}
+	c := &conn{raw: nc, pass: place, id: idOf(nc), peer: PeerOf(nc), began: time.Now(), drained: make(chan struct{}), door: b.form != SessionForm}
 	if b.cfg.TLS != nil {
 		c.peer.Network = "tls"
 	}
@@ -183,24 +213,23 @@ func (b *Blocking) admit(nc net.Conn) *conn {
 
 // knock asks whether the connection may come in: as a proxy, of which introduce will
 // find out whom it brings, or for itself.
-func (b *Blocking) knock(c *conn) (why Reason) {
+func (b *Blocking) knock(c *conn) Reason {
 	if b.cfg.ProxyFrom == nil {
-		c.pass, why = b.enter(c.peer.Remote)
-		return why
+		return b.enter(c, c.peer.Remote)
 	}
 	if from := c.peer.Remote; from.IsValid() && !contains(b.cfg.ProxyFrom, from.Addr()) {
 		return Denied
 	}
-	c.pass, why = b.gate.Enter(netip.AddrPort{}) // counted, but not by address
-	return why
+	return None // it has a place, and is not counted by address
 }
 
-// enter asks the gate about a client.
-func (b *Blocking) enter(client netip.AddrPort) (Pass, Reason) {
+// enter asks the gate about the client of c.
+func (b *Blocking) enter(c *conn, client netip.AddrPort) (why Reason) {
 	if client.IsValid() && slices.Contains(b.cfg.RefuseFrom, client.Port()) {
-		return Pass{}, BouncePort
+		return BouncePort
 	}
-	return b.gate.Enter(client)
+	c.pass, why = c.pass.enter(client)
+	return why
 }
 
 func (b *Blocking) refuse(c *conn, why Reason) {
@@ -210,7 +239,7 @@ func (b *Blocking) refuse(c *conn, why Reason) {
 	if b.cfg.Sink != nil {
 		b.emit(c, trace.Event{Op: trace.Refuse, Text: why.String()})
 	}
-	if n, ok := b.refusals.take(time.Now()); ok {
+	if n, ok := b.refusals.Take(time.Now()); ok {
 		b.cfg.log().Warn("connection refused", "service", b.cfg.Service, "peer", c.peer.String(), "why", why.String(), "times", n)
 	}
 }
@@ -293,21 +322,14 @@ func (b *Blocking) stop() {
 // Shutdown implements Engine.
 func (b *Blocking) Shutdown(ctx context.Context) error {
 	b.stop()
-	done := make(chan struct{})
-	go func() {
-		b.handlers.Wait()
-		close(done)
-	}()
 	var err error
 	if s, ok := b.svc.(interface{ Shutdown(context.Context) error }); ok {
 		err = s.Shutdown(ctx)
 	}
-	select {
-	case <-done:
-		return err
-	case <-ctx.Done():
-		return ctx.Err()
+	if late := await.All(ctx, &b.handlers); late != nil {
+		return late
 	}
+	return err
 }
 
 // Close implements Engine.
@@ -335,25 +357,4 @@ func isFatal(err error) bool {
 		return true
 	}
 	return slices.ContainsFunc(fatalErrnos, func(e error) bool { return errors.Is(err, e) })
-}
-
-// sampler lets one log line a second through and counts the others. It is safe for
-// concurrent use.
-type sampler struct {
-	mu   sync.Mutex
-	next time.Time
-	n    int
-}
-
-// take reports whether a line may be logged now, and for how many occurrences it
-// stands.
-func (s *sampler) take(now time.Time) (n int, ok bool) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.n++
-	if now.Before(s.next) {
-		return 0, false
-	}
-	n, s.n, s.next = s.n, 0, now.Add(time.Second)
-	return n, true
 }

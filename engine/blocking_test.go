@@ -9,7 +9,6 @@ import (
 	"net/netip"
 	"os"
 	"testing"
-	"time"
 
 	"yodel"
 )
@@ -42,20 +41,6 @@ func TestReasonOf(t *testing.T) {
 	} {
 		if got := ReasonOf(fmt.Errorf("read: %w", err)); got != want {
 			t.Errorf("%v: %q, want %q", err, got, want)
-		}
-	}
-}
-
-func TestSamplerLetsOneThroughASecond(t *testing.T) {
-	var s sampler
-	now := time.Now()
-	for _, tt := range []struct {
-		after time.Duration
-		n     int
-		ok    bool
-	}{{0, 1, true}, {1, 0, false}, {500 * time.Millisecond, 0, false}, {time.Second, 3, true}, {time.Second, 0, false}, {5 * time.Second, 2, true}} {
-		if n, ok := s.take(now.Add(tt.after)); n != tt.n || ok != tt.ok {
-			t.Errorf("after %v: %d, %v", tt.after, n, ok)
 		}
 	}
 }

@@ -11,6 +11,8 @@ import (
 	"time"
 
 	"yodel"
+	"yodel/internal/await"
+	"yodel/internal/lograte"
 	"yodel/trace"
 )
 
@@ -76,9 +78,9 @@ type Datagrams struct {
 	cfg   DatagramConfig
 	guard *Guard
 	count Counters
-	lines [numberOfReasons]sampler
+	lines [numberOfReasons]lograte.Lines
 
-	readFailures sampler
+	readFailures lograte.Lines
 
 	stopping atomic.Bool
 	stopped  chan struct{}
@@ -164,17 +166,7 @@ func (d *Datagrams) stop(also func(net.PacketConn)) {
 // sockets are closed. If ctx ends first its error is returned.
 func (d *Datagrams) Shutdown(ctx context.Context) error {
 	d.stop(func(pc net.PacketConn) { pc.SetReadDeadline(time.Unix(1, 0)) })
-	done := make(chan struct{})
-	go func() {
-		d.loops.Wait()
-		close(done)
-	}()
-	select {
-	case <-done:
-		return nil
-	case <-ctx.Done():
-		return ctx.Err()
-	}
+	return await.All(ctx, &d.loops)
 }
 
 // Close closes all sockets at once and waits for the loops to end.
@@ -197,7 +189,7 @@ func (d *Datagrams) pause(wait time.Duration) {
 // readFailed is told of each failure to read that may pass.
 func (d *Datagrams) readFailed(bound net.Addr, err error) {
 	d.count.readErrors.Add(1)
-	if n, ok := d.readFailures.take(time.Now()); ok {
+	if n, ok := d.readFailures.Take(time.Now()); ok {
 		d.cfg.log().Warn("reading a datagram failed; going on", "service", d.cfg.Service, "socket", bound, "error", err, "times", n)
 	}
 }
@@ -209,7 +201,7 @@ func (d *Datagrams) dropped(peer yodel.Peer, why Reason, err error, now time.Tim
 	if why == Silent {
 		return
 	}
-	n, ok := d.lines[why].take(now)
+	n, ok := d.lines[why].Take(now)
 	if !ok {
 		return
 	}

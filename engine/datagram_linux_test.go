@@ -415,17 +415,7 @@ func startLoopChild(t *testing.T, c *net.UDPConn, refused chan<- string) (stop f
 	cmd.Env = append(os.Environ(), loopChild+"=1")
 	cmd.ExtraFiles = []*os.File{f}
 	cmd.Stderr = os.Stderr
-	in, err := cmd.StdinPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	out, err := cmd.StdoutPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
+	in, out := yodeltest.Start(t, cmd)
 	reports := make(chan childReport, 1)
 	go func() {
 		defer cmd.Wait()

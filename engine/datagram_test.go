@@ -176,6 +176,7 @@ func TestDatagramPanic(t *testing.T) {
 	if got := <-pc.out; got.data != "hello" {
 		t.Errorf("after the panics: %q", got.data)
 	}
+	r.next(trace.Write) // all four are counted
 	r.wantDropped("panics are counted", map[engine.Reason]int64{engine.Panic: 3})
 	if got := r.log.lines("level=ERROR", "handler panicked", `panic="oh no"`, "datagram_test.go"); len(got) != 1 {
 		t.Errorf("want one line with the panic's stack, have:\n%s", r.log)

@@ -385,6 +385,7 @@ type Queue struct {
 	peer   yodel.Peer // but for Remote, and for Local if Any
 	failed chan error // it can't be served any more
 	delay  time.Duration
+	place  Pass // of the connection that comes next
 	closed bool // it is not to be accepted from any more
 }
 
@@ -401,19 +402,30 @@ func newQueue(e *Evented, l net.Listener) *Queue {
 // Peer returns what is known of all who come by the queue: not Remote, nor Local if Any.
 func (q *Queue) Peer() yodel.Peer { return q.peer }
 
-// Room reports whether one more connection may be accepted. If not, the Worker must not
-// accept; its Accept is called again when there is room.
+// Room takes a place for one more connection, and reports whether there was one. If not,
+// the Worker must not accept; its Accept is called again when there is room. If so,
+// Accepted or Vacate comes next, without waiting.
 func (q *Queue) Room() bool {
-	room := q.e.gate.Room()
-	if room == nil {
+	var room <-chan struct{}
+	if q.place, room = q.e.gate.reserve(); room == nil {
 		return true
 	}
 	go q.resumeAfter(room, nil)
 	return false
 }
 
-// Accepted admits a connection, and has a Worker adopt it, or closes it. now is the
-// time; local is where the client has called, if q is for Any.
+// Vacate gives the place back that Room took: no connection has come.
+func (q *Queue) Vacate() { q.taken().giveBack() }
+
+// taken returns the place that Room took.
+func (q *Queue) taken() Pass {
+	p := q.place
+	q.place = Pass{}
+	return p
+}
+
+// Accepted admits a connection for which there was Room, and has a Worker adopt it, or
+// closes it. now is the time; local is where the client has called, if q is for Any.
 func (q *Queue) Accepted(fd int, local, remote netip.AddrPort, now time.Time) {
 	q.delay = 0
 	v := Visitor{FD: fd, ID: trace.NewID(), Peer: q.peer, Queue: q}
@@ -424,7 +436,7 @@ func (q *Queue) Accepted(fd int, local, remote netip.AddrPort, now time.Time) {
 	if q.e.cfg.Sink != nil {
 		v.Queued = trace.QueuedSocket(fd)
 	}
-	if !q.e.enter(&v, q.e.cutting.Load(), now) {
+	if !q.e.enter(&v, q.taken(), q.e.cutting.Load(), now) {
 		q.e.opts.Close(fd)
 		return
 	}

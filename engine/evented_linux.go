@@ -48,11 +48,14 @@ func (q *Queue) AcceptSome(most int, clock func() time.Time) (more, hold bool) {
 			return false, true
 		}
 		fd, remote, errno := loop.Accept(q.FD)
+		if errno == 0 {
+			q.accepted(fd, remote, clock)
+			continue
+		}
+		q.Vacate()
 		switch {
 		case errno == syscall.EAGAIN:
 			return false, false
-		case errno == 0:
-			q.accepted(fd, remote, clock)
 		case errno == syscall.EINTR:
 		case !q.Failed(os.NewSyscallError("accept4", errno)):
 			return false, true

@@ -308,6 +308,7 @@ func TestEventedRefuses(t *testing.T) {
 	f.arrive("127.0.0.1:21", 6)
 	f.do(0, func(h *hand) {
 		q := h.queue
+		q.Room()
 		f.Evented.cutting.Store(true)
 		q.Accepted(7, netip.AddrPort{}, netip.MustParseAddrPort("127.0.0.1:22"), time.Now())
 	})
@@ -318,6 +319,9 @@ func TestEventedRefuses(t *testing.T) {
 	}
 	if !slices.Equal(f.closed[:2], []int{5, 7}) || !strings.Contains(f.log.String(), "127.0.0.1:20") {
 		t.Errorf("closed are %v, logged is %s", f.closed, f.log)
+	}
+	if n := f.gate.Conns(); n != 0 {
+		t.Errorf("%d places are not free again", n)
 	}
 }
 
@@ -471,6 +475,9 @@ func TestQueueOfAny(t *testing.T) {
 	f.do(0, func(h *hand) {
 		if !h.queue.Any {
 			t.Error("it does not say so")
+		}
+		if !h.queue.Room() {
+			t.Error("there is no room")
 		}
 		h.queue.Accepted(5, local, remote, time.Now())
 	})

@@ -11,8 +11,10 @@ import (
 // defaults.
 type GateConfig struct {
 	// MaxConns is how many connections are served at once; further ones wait in
-	// the kernel's accept queue. If zero, what the limit on descriptors allows,
-	// less a reserve; if negative, there is no bound.
+	// the kernel's accept queue, but for one of each listener that an engine with
+	// blocking I/O may have accepted already: that one waits unserved. If zero,
+	// what the limit on descriptors allows, less a reserve; if negative, there is
+	// no bound.
 	MaxConns int
 
 	// MaxPerIP is how many connections one address may have at once; a further one
@@ -37,10 +39,11 @@ type Gate struct {
 	allow, deny            []netip.Prefix
 
 	mu    sync.Mutex
-	conns int
+	conns int // places that are taken
 	shook int // handshakes under way
 	by    map[netip.Addr]int
-	room  chan struct{} // closed when a connection ends; nil: nobody has asked
+	room  chan struct{} // closed when a place is free again; nil: nobody has asked
+	ended chan struct{} // closed when a connection ends; nil: nobody has asked
 }
 
 // NewGate returns a Gate for cfg, nil for the defaults.
@@ -68,36 +71,59 @@ func defaultMaxConns() int {
 // MaxConns returns how many connections are served at once; 0 means no bound.
 func (g *Gate) MaxConns() int { return g.max }
 
-// Conns returns how many connections are inside.
+// Conns returns how many connections are inside, or about to come in.
 func (g *Gate) Conns() int {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	return g.conns
 }
 
-// Room returns nil if one more connection may be accepted, and else a channel that
-// is closed when one has ended: look again then.
+// Room returns nil if there is a place for one more connection, and else a channel
+// that is closed when one is free again: look again then. Others may be faster.
 func (g *Gate) Room() <-chan struct{} {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	if g.max == 0 || g.conns < g.max {
+	if !g.full() {
 		return nil
 	}
-	return g.nextEnd()
+	return next(&g.room)
 }
+
+// reserve takes a place for one connection, whose enter or giveBack comes next. If room
+// is not nil there is none: see Room.
+func (g *Gate) reserve() (p Pass, room <-chan struct{}) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.full() {
+		return Pass{}, next(&g.room)
+	}
+	g.conns++
+	return Pass{gate: g}, nil
+}
+
+func (g *Gate) full() bool { return g.max > 0 && g.conns >= g.max }
 
 // Ended returns a channel that is closed when the next connection ends.
 func (g *Gate) Ended() <-chan struct{} {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	return g.nextEnd()
+	return next(&g.ended)
 }
 
-func (g *Gate) nextEnd() <-chan struct{} {
-	if g.room == nil {
-		g.room = make(chan struct{})
+// next returns the channel on which something is told next.
+func next(c *chan struct{}) <-chan struct{} {
+	if *c == nil {
+		*c = make(chan struct{})
 	}
-	return g.room
+	return *c
+}
+
+// tell tells those who wait for it.
+func tell(c *chan struct{}) {
+	if *c != nil {
+		close(*c)
+		*c = nil
+	}
 }
 
 // A Pass is the right of one connection to be inside. The zero Pass is none.
@@ -107,24 +133,45 @@ type Pass struct {
 }
 
 // Enter admits a connection from remote, which is not valid for a Unix socket, and
-// returns None; or it says why not. MaxConns is not asked here but before accept,
-// with Room, so that who must wait waits in the accept queue.
+// returns None; or it says why not. MaxConns is not asked: that is for connections that
+// can wait, by reserve.
 func (g *Gate) Enter(remote netip.AddrPort) (Pass, Reason) {
+	p, why := g.enter(remote)
+	if why == None {
+		g.mu.Lock()
+		g.conns++
+		g.mu.Unlock()
+	}
+	return p, why
+}
+
+// enter is Enter, but for the place.
+func (g *Gate) enter(remote netip.AddrPort) (Pass, Reason) {
 	addr := remote.Addr().Unmap()
 	if addr.IsValid() && !g.allowed(addr) {
 		return Pass{}, Denied
 	}
 	p := g.passOf(remote)
+	if !p.key.IsValid() {
+		return p, None
+	}
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	if p.key.IsValid() {
-		if g.by[p.key] >= g.perIP {
-			return Pass{}, PerAddress
-		}
-		g.by[p.key]++
+	if g.by[p.key] >= g.perIP {
+		return Pass{}, PerAddress
 	}
-	g.conns++
+	g.by[p.key]++
 	return p, None
+}
+
+// enter is Enter for the connection that has the place: it returns the Pass that
+// is now the connection's. If it says why not, that is p, as before.
+func (p Pass) enter(remote netip.AddrPort) (Pass, Reason) {
+	inside, why := p.gate.enter(remote)
+	if why != None {
+		return p, why
+	}
+	return inside, None
 }
 
 // passOf returns the Pass that Enter gives to remote: who keeps the address need not
@@ -167,7 +214,21 @@ func countedAs(addr netip.Addr) netip.Addr {
 	return p.Addr()
 }
 
-// Leave ends the right. It is called once for each Pass that Enter gave.
+// giveBack frees a place to which nobody has come. No connection has ended by that, so
+// who waits for one is not told.
+func (p Pass) giveBack() {
+	g := p.gate
+	if g == nil {
+		return
+	}
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.conns--
+	tell(&g.room)
+}
+
+// Leave ends the right. It is called once for each Pass that Enter gave, and for each place
+// that was not given back.
 func (p Pass) Leave() {
 	g := p.gate
 	if g == nil {
@@ -181,10 +242,8 @@ func (p Pass) Leave() {
 			delete(g.by, p.key)
 		}
 	}
-	if g.room != nil {
-		close(g.room)
-		g.room = nil
-	}
+	tell(&g.room)
+	tell(&g.ended)
 }
 
 // Handshake admits one more TLS handshake; if it returns true, HandshakeDone is

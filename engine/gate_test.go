@@ -2,6 +2,8 @@ package engine
 
 import (
 	"net/netip"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 )
@@ -92,6 +94,59 @@ func TestGateRoom(t *testing.T) {
 	Pass{}.Leave()
 	if g.Conns() != 0 || len(g.by) != 0 {
 		t.Errorf("%d inside, %d addresses kept", g.Conns(), len(g.by))
+	}
+}
+
+// A place is taken by one, whoever asks at the same time, and who waits is told when it is
+// free again.
+func TestGateReserve(t *testing.T) {
+	t.Parallel()
+	g := NewGate(&GateConfig{MaxConns: 3, MaxPerIP: 1, Deny: []netip.Prefix{netip.MustParsePrefix("203.0.113.0/24")}})
+	var got atomic.Int64
+	var all sync.WaitGroup
+	places := make(chan Pass, 20)
+	for range cap(places) {
+		all.Go(func() {
+			if g.Room() != nil {
+				return
+			}
+			if p, room := g.reserve(); room == nil {
+				got.Add(1)
+				places <- p
+			}
+		})
+	}
+	if all.Wait(); got.Load() != 3 || g.Conns() != 3 {
+		t.Fatalf("%d have a place, %d are counted, want 3", got.Load(), g.Conns())
+	}
+	first, second, third := <-places, <-places, <-places
+	inside, why := first.enter(from("192.0.2.1"))
+	if why != None || g.Conns() != 3 {
+		t.Errorf("%v, %d are counted", why, g.Conns())
+	}
+	for addr, want := range map[string]Reason{"192.0.2.1": PerAddress, "203.0.113.1": Denied} {
+		if p, why := second.enter(from(addr)); why != want || p != second || g.Conns() != 3 {
+			t.Errorf("%s: %v, %v, %d are counted", addr, p, why, g.Conns())
+		}
+	}
+	_, room := g.reserve()
+	ended := g.Ended()
+	second.giveBack()
+	<-room
+	select {
+	case <-ended:
+		t.Error("a place that nobody had came for an end")
+	default:
+	}
+	inside.Leave()
+	<-ended
+	third.Leave()
+	Pass{}.giveBack()
+	if g.Conns() != 0 || len(g.by) != 0 {
+		t.Errorf("%d inside, %d addresses kept", g.Conns(), len(g.by))
+	}
+	if _, room := NewGate(&GateConfig{MaxConns: -1}).reserve(); room != nil {
+		t.Error("without bound there was no place")
 	}
 }
 

@@ -35,13 +35,10 @@ func (b *Blocking) readProxy(c *conn) Reason {
 	case !pair.IsValid(): // the proxy speaks for itself
 		return None
 	}
-	pass, why := b.enter(pair.Client)
-	if why != None {
+	if why := b.enter(c, pair.Client); why != None {
 		c.peer.Remote = pair.Client
 		return why
 	}
-	c.pass.Leave()
-	c.pass = pass
 	c.via = "by way of " + c.peer.Remote.String()
 	c.peer.Remote, c.peer.Local = pair.Client, pair.Server
 	return None

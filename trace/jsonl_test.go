@@ -20,6 +20,7 @@ import (
 	"unicode/utf8"
 
 	"yodel/trace"
+	"yodel/yodeltest"
 )
 
 var noon = time.Date(2025, 6, 1, 12, 0, 0, 1, time.UTC)
@@ -250,9 +251,7 @@ func TestClockIsShared(t *testing.T) {
 		os.Exit(0)
 	}
 	t.Parallel()
-	if runtime.GOOS != "linux" {
-		t.Skip("only Linux has a monotonic clock that processes share")
-	}
+	yodeltest.NeedLinux(t) // only there processes share a monotonic clock
 	header := func(b []byte) trace.FileHeader {
 		r := trace.NewReader(bytes.NewReader(b))
 		if _, err := r.Next(); err != nil {

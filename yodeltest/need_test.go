@@ -34,7 +34,7 @@ func TestSkipFailsWhereSkippingIsForbidden(t *testing.T) {
 
 func TestNeedProgramFindsIt(t *testing.T) {
 	if runtime.GOOS == "windows" {
-		t.Skip("makes a Unix executable; run it elsewhere than on Windows")
+		Skip(t, "this test makes a Unix executable", "run it elsewhere than on Windows")
 	}
 	dir := t.TempDir()
 	program := filepath.Join(dir, "a-program")
@@ -62,7 +62,7 @@ func TestNeedProgramLooksIntoSystemFolders(t *testing.T) {
 
 func TestNeedNode(t *testing.T) {
 	if runtime.GOOS == "windows" {
-		t.Skip("makes a Unix executable; run it elsewhere than on Windows")
+		Skip(t, "this test makes a Unix executable", "run it elsewhere than on Windows")
 	}
 	dir := t.TempDir()
 	for name, mode := range map[string]os.FileMode{"node": 0o700, "m/go.mod": 0o600, "m/a/b/x": 0o600, "m/scripts/npm/node_modules/a-client/package.json": 0o600} {

@@ -21,6 +21,11 @@ func (r *record) Skipf(format string, args ...any) {
 	runtime.Goexit()
 }
 
+func (r *record) Fatal(args ...any) {
+	r.failed = fmt.Sprint(args...)
+	runtime.Goexit()
+}
+
 func (r *record) Fatalf(format string, args ...any) {
 	r.failed = fmt.Sprintf(format, args...)
 	runtime.Goexit()

@@ -257,6 +257,28 @@ func fieldNames(s schema, typ string) []string {
 	return slices.Concat(slices.Collect(maps.Keys(s[typ])), slices.Collect(maps.Keys(s["/*"])))
 }
 
+// wantFields wants the lines of a command to have the fields in s that these structs of the
+// package of its name have in JSON.
+func wantFields(t *testing.T, s schema, command string, structs ...string) {
+	t.Helper()
+	var documented, real []string
+	for typ := range s {
+		if strings.HasPrefix(typ, command+"/") {
+			for _, name := range fieldNames(s, typ) {
+				documented = append(documented, name[strings.LastIndexByte(name, '.')+1:])
+			}
+		}
+	}
+	for _, name := range structs {
+		real = append(real, structTags(t, "../../"+command+"/json.go", name)...)
+	}
+	slices.Sort(documented)
+	slices.Sort(real)
+	if documented, real = slices.Compact(documented), slices.Compact(real); !slices.Equal(documented, real) {
+		t.Errorf("docs/json.md has the fields\n%q, and there are\n%q", documented, real)
+	}
+}
+
 func typesOf(s schema, section string) []string {
 	var types []string
 	for key := range s {

@@ -12,12 +12,15 @@ import (
 	"yodel/sock"
 )
 
-func checkFTP(_ plan, f *serveFlags) error {
+func checkFTP(p plan, f *serveFlags) error {
 	if err := checkRoot("ftp", f); err != nil {
 		return err
 	}
 	if f.users == "" && !f.anonymous {
 		return usagef("ftp: say who may log in: --users FILE, which yodel passwd writes, or --anonymous")
+	}
+	if f.requireReuse && p.addr.Network == "tls" {
+		return usagef("ftp@%v: --require-tls-reuse is for clients that begin TLS themselves (AUTH TLS), and no data connection can resume a session that began with the connection: leave tls:// out, or the flag", p.addr)
 	}
 	if _, err := portRange(f.passivePorts); err != nil {
 		return err

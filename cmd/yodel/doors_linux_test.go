@@ -170,6 +170,8 @@ func TestServeRefusals(t *testing.T) {
 		{"--passive-ports", []string{"ftp", "--anonymous", "--root=" + dir, "--passive-ports=9-3"}},
 		{"--passive-address", []string{"ftp", "--anonymous", "--root=" + dir, "--passive-address=::1"}},
 		{"--passive-address", []string{"ftp", "--anonymous", "--root=" + dir, "--passive-address=here"}},
+		{"leave tls:// out", []string{"ftp@tls://127.0.0.1:0", "--anonymous", "--root=" + dir, "--require-tls-reuse"}},
+		{"ftp@tls://127.0.0.1:0: --require-tls-reuse", []string{"ftp@127.0.0.1:0", "ftp@tls://127.0.0.1:0", "--anonymous", "--root=" + dir, "--require-tls-reuse"}},
 		{"say where messages are stored", []string{"mail"}},
 		{"there are mbox and maildir", []string{"mail", "--spool=x", "--format=mh"}},
 		{"listens on this host only", []string{"mail@:0", "--spool=x", "--accept-all"}},

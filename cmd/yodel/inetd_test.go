@@ -89,23 +89,6 @@ func inetd(t *testing.T, args ...string) *called {
 	return c
 }
 
-// run starts c.cmd, whose standard input is set, unlike in begin.
-func (p *started) run(t *testing.T) {
-	t.Helper()
-	if err := p.cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	p.ended = make(chan struct{})
-	go func() {
-		p.cmd.Wait()
-		close(p.ended)
-	}()
-	t.Cleanup(func() {
-		p.cmd.Process.Kill()
-		<-p.ended
-	})
-}
-
 // tcpPair returns the two ends of a connection, that of the server as a file.
 func tcpPair(t *testing.T) (client *net.TCPConn, server *os.File) {
 	t.Helper()

@@ -17,13 +17,14 @@ import (
 	"github.com/HdrHistogram/hdrhistogram-go"
 
 	"yodel/load"
+	"yodel/yodeltest"
 )
 
 // Ctrl-C ends a run, whose report says what was done.
 func TestLoadInterrupted(t *testing.T) {
 	t.Parallel()
 	if runtime.GOOS == "windows" {
-		t.Skip("there a signal can't be sent to one process")
+		yodeltest.Skip(t, "on Windows a signal can't be sent to one process", "run it elsewhere")
 	}
 	s := serve(t, "echo@127.0.0.1:0")
 	p := start(t, program(t), "load", s.address(0), "--duration", "1h", "--rate", "500")
@@ -128,7 +129,7 @@ func TestLoadInParts(t *testing.T) {
 func TestLoadInPartsInterrupted(t *testing.T) {
 	t.Parallel()
 	if runtime.GOOS == "windows" {
-		t.Skip("there a signal can't be sent to one process")
+		yodeltest.Skip(t, "on Windows a signal can't be sent to one process", "run it elsewhere")
 	}
 	s := serve(t, "echo@127.0.0.1:0")
 	p := start(t, program(t), "load", s.address(0), "--procs", "2", "--conns", "4", "--duration", "1h")

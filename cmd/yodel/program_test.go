@@ -219,13 +219,20 @@ func command(name string, args ...string) *exec.Cmd {
 	return cmd
 }
 
-// begin starts p.cmd.
+// begin starts p.cmd, and has its standard input.
 func (p *started) begin(t testing.TB) {
 	t.Helper()
 	var err error
 	if p.in, err = p.cmd.StdinPipe(); err != nil {
 		t.Fatal(err)
 	}
+	p.run(t)
+}
+
+// run starts p.cmd, whose standard input is set. It is killed at the end of the test, if it
+// has not ended.
+func (p *started) run(t testing.TB) {
+	t.Helper()
 	if err := p.cmd.Start(); err != nil {
 		t.Fatal(err)
 	}

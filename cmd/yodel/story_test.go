@@ -4,7 +4,6 @@ import (
 	"encoding/json"
 	"os"
 	"path/filepath"
-	"slices"
 	"strings"
 	"testing"
 )
@@ -33,22 +32,7 @@ func TestStoryJSONIsDocumented(t *testing.T) {
 			t.Errorf("no line of type %s came", typ)
 		}
 	}
-	var documented, real []string
-	for typ := range s {
-		if strings.HasPrefix(typ, "story/") {
-			for _, name := range fieldNames(s, typ) {
-				documented = append(documented, name[strings.LastIndexByte(name, '.')+1:])
-			}
-		}
-	}
-	for _, name := range []string{"rowLine", "verdictLine", "partsLine"} {
-		real = append(real, structTags(t, "../../story/json.go", name)...)
-	}
-	slices.Sort(documented)
-	slices.Sort(real)
-	if documented, real = slices.Compact(documented), slices.Compact(real); !slices.Equal(documented, real) {
-		t.Errorf("docs/json.md has the fields\n%q, and there are\n%q", documented, real)
-	}
+	wantFields(t, s, "story", "rowLine", "verdictLine", "partsLine")
 }
 
 // The two traces of a connection become one story, with both columns.

@@ -11,7 +11,6 @@ import (
 	"os/exec"
 	"path/filepath"
 	"runtime"
-	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -106,22 +105,7 @@ func TestWatchJSONIsDocumented(t *testing.T) {
 			t.Errorf("no line of type %s came", typ)
 		}
 	}
-	var documented, real []string
-	for typ := range s {
-		if strings.HasPrefix(typ, "watch/") {
-			for _, name := range fieldNames(s, typ) {
-				documented = append(documented, name[strings.LastIndexByte(name, '.')+1:])
-			}
-		}
-	}
-	for _, name := range []string{"packetLine", "icmpLine", "flowLine", "resetLine", "icmpSum", "halfLine", "countLine", "rttLine", "captureLine", "rowLine", "processLine", "othersLine", "headingLine"} {
-		real = append(real, structTags(t, "../../watch/json.go", name)...)
-	}
-	slices.Sort(documented)
-	slices.Sort(real)
-	if documented, real = slices.Compact(documented), slices.Compact(real); !slices.Equal(documented, real) {
-		t.Errorf("docs/json.md has the fields\n%q, and there are\n%q", documented, real)
-	}
+	wantFields(t, s, "watch", "packetLine", "icmpLine", "flowLine", "resetLine", "icmpSum", "halfLine", "countLine", "rttLine", "captureLine", "rowLine", "processLine", "othersLine", "headingLine")
 }
 
 // The program follows a file that grows, shows what is whole, and ends well when it is

@@ -3,6 +3,7 @@ package enginetest
 import (
 	"context"
 	"fmt"
+	"io"
 	"net"
 	"net/netip"
 	"os"
@@ -45,6 +46,78 @@ func tryMaxConns(k *kit, t *testing.T) {
 	list, _ := s.events.look()
 	if order := opsOf(list, trace.Accept, trace.Close); order != strings.Repeat("accept ", most)+"close accept " {
 		t.Errorf("the order is %s", order)
+	}
+}
+
+// tryMaxConnsOverall: MaxConns holds for all listeners together, whoever waited for a
+// connection on the others when the last place was taken on one.
+func tryMaxConnsOverall(k *kit, t *testing.T) {
+	s := k.serve(t, k.line(), engine.Config{Gate: engine.NewGate(&engine.GateConfig{MaxConns: 1})})
+	places := []place{s.at, onTCP(t), onTCP(t)}
+	for i, at := range places { // now all are accepted from
+		if i > 0 {
+			s.alsoAt(at)
+		}
+		c := s.dialAt(at)
+		c.ask("alone", "hi\n", k.says("hi\n"))
+		c.Close()
+		s.awaitEnds("it leaves", i+1, engine.Peer)
+	}
+	inside := s.dial()
+	inside.ask("the only one", "hi\n", k.says("hi\n"))
+	const waiting = 9
+	answers := make(chan string, waiting)
+	for i := range waiting {
+		c := s.dialAt(places[i%len(places)])
+		c.send("me too\n")
+		go func() {
+			answer := make([]byte, len(k.says("me too\n")))
+			n, _ := io.ReadFull(c, answer)
+			c.Close()
+			answers <- string(answer[:n])
+		}()
+	}
+	for range 20 {
+		inside.ask("the one inside is served", "hi\n", k.says("hi\n"))
+	}
+	inside.Close()
+	for range waiting {
+		if got := <-answers; got != k.says("me too\n") {
+			t.Errorf("one that had waited was told %q", got)
+		}
+	}
+	all := len(places) + 1 + waiting
+	s.awaitEnds("all have left", all, engine.Peer)
+	list, _ := s.events.look()
+	if order := opsOf(list, trace.Accept, trace.Close); order != strings.Repeat("accept close ", all) {
+		t.Errorf("two were served at once: %s", order)
+	}
+}
+
+// tryFullStop: who waits for a place is let go by Close, and was never served.
+func tryFullStop(k *kit, t *testing.T) {
+	s := k.serve(t, k.line(), engine.Config{Gate: engine.NewGate(&engine.GateConfig{MaxConns: 1})})
+	other := onTCP(t)
+	s.alsoAt(other)
+	c := s.dialAt(other) // now it is accepted from
+	c.ask("alone", "hi\n", k.says("hi\n"))
+	c.Close()
+	s.awaitEnds("it leaves", 1, engine.Peer)
+	inside := s.dial()
+	inside.ask("the only one", "hi\n", k.says("hi\n"))
+	waiting := []*client{s.dial(), s.dialAt(other)}
+	for range 20 {
+		inside.ask("the one inside is served", "hi\n", k.says("hi\n"))
+	}
+	wantErr(t, "Close", s.Close(), nil)
+	for range 2 {
+		s.wantServed(engine.ErrClosed)
+	}
+	for _, c := range append(waiting, inside) {
+		c.wantGone("the engine is closed")
+	}
+	if n := s.Stats().Accepted; n != 2 {
+		t.Errorf("%d were accepted", n)
 	}
 }
 

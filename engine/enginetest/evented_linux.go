@@ -68,14 +68,7 @@ func (mk MakeEvented) serve(t *testing.T, l net.Listener, cfg *engine.Config, lo
 	if err != nil {
 		t.Fatal(err)
 	}
-	done := make(chan error, 1)
-	go func() { done <- e.Serve(l) }()
-	t.Cleanup(func() {
-		e.Close()
-		if err := <-done; !errors.Is(err, engine.ErrClosed) {
-			t.Errorf("Serve: %v", err)
-		}
-	})
+	yodeltest.Serve(t, e, l, engine.ErrClosed)
 	return &looping{e, t, l.Addr()}
 }
 

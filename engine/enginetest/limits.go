@@ -18,19 +18,23 @@ func trySlowMessage(k *kit, t *testing.T) {
 	s := k.serve(t, "dialogue", engine.Config{HeaderTimeout: 100 * time.Millisecond})
 	c := s.dial()
 	c.ask("a whole message is answered", "hello you\n", "220 hello\n250 hello you\n")
-	pace := time.NewTicker(10 * time.Millisecond)
-	defer pace.Stop()
-	for from := time.Now(); ; <-pace.C {
-		if _, err := c.Write([]byte("x")); err != nil {
-			break
-		}
-		if time.Since(from) > patience {
-			t.Fatal("a message that takes for ever is waited for")
-		}
-	}
+	c.drip()
 	s.awaitEnds("it has taken too long", 1, engine.SlowMessage)
 	s.dial().want("others are served", "220 hello\n")
 	s.wantNoLog("it is the peer's")
+}
+
+// drip sends a byte now and then until the connection is ended.
+func (c *client) drip() {
+	c.t.Helper()
+	pace := time.NewTicker(10 * time.Millisecond)
+	defer pace.Stop()
+	for from := time.Now(); time.Since(from) < patience; <-pace.C {
+		if _, err := c.Write([]byte("x")); err != nil {
+			return
+		}
+	}
+	c.t.Fatal("a message that takes for ever is waited for")
 }
 
 // trySlowBody: a message that the session takes in pieces must come at the least rate.
@@ -39,16 +43,7 @@ func trySlowBody(k *kit, t *testing.T) {
 	c := s.dial()
 	c.ask("a whole message is answered", "take 5\nhello", "220 hello\n250 taken\n")
 	c.send("take 1000000\n")
-	pace := time.NewTicker(10 * time.Millisecond)
-	defer pace.Stop()
-	for from := time.Now(); ; <-pace.C {
-		if _, err := c.Write([]byte("x")); err != nil {
-			break
-		}
-		if time.Since(from) > patience {
-			t.Fatal("a message that takes for ever is waited for")
-		}
-	}
+	c.drip()
 	s.awaitEnds("it came too slowly", 1, engine.SlowMessage)
 	s.dial().want("others are served", "220 hello\n")
 	s.wantNoLog("it is the peer's")

@@ -54,6 +54,8 @@ var rows = []row{
 
 	// Who is served.
 	{"A2 those beyond MaxConns wait", 0, tryMaxConns},
+	{"A2 MaxConns holds over all listeners", 0, tryMaxConnsOverall},
+	{"A2 stopping while some wait for a place", 0, tryFullStop},
 	{"A2 accept errors pass", anyListener, tryAcceptErrors},
 	{"A2 fatal accept errors", anyListener, tryFatalAccept},
 	{"A2 stopping while accept fails", anyListener, tryAcceptStuck},

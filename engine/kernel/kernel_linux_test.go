@@ -2,7 +2,6 @@ package kernel_test
 
 import (
 	"bytes"
-	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -39,14 +38,7 @@ func serveOn(t *testing.T, l net.Listener, cfg *engine.Config, opts *kernel.Opti
 	if err != nil {
 		t.Fatal(err)
 	}
-	done := make(chan error, 1)
-	go func() { done <- e.Serve(l) }()
-	t.Cleanup(func() {
-		e.Close()
-		if err := <-done; !errors.Is(err, engine.ErrClosed) {
-			t.Errorf("Serve: %v", err)
-		}
-	})
+	yodeltest.Serve(t, e, l, engine.ErrClosed)
 	return &served{e, t, l.Addr()}
 }
 

@@ -16,7 +16,7 @@ func yodelArchitecture() architecture {
 
 var layers = []layer{
 	{
-		packages: []string{"yodel/rio", "yodel/internal/escape"},
+		packages: []string{"yodel/rio", "yodel/internal/escape", "yodel/internal/lograte", "yodel/internal/await"},
 		why:      "it is the ground that all others stand on: it imports nothing of ours",
 	},
 	{

@@ -7,13 +7,15 @@ import (
 	"testing"
 
 	"golang.org/x/sys/unix"
+
+	"yodel/yodeltest/programs"
 )
 
 // Where the kernel has no io_uring, or forbids it, --engine auto takes the next best, says
 // why, and serves.
 func TestAutoWithoutRings(t *testing.T) {
 	t.Parallel()
-	needTracing(t)
+	programs.NeedTracing(t)
 	program(t)
 	for _, errno := range []unix.Errno{unix.ENOSYS, unix.EPERM, unix.EMFILE} {
 		t.Run(unix.ErrnoName(errno), func(t *testing.T) {

@@ -5,6 +5,8 @@ import (
 	"strings"
 	"sync/atomic"
 	"testing"
+
+	"yodel/yodeltest/programs"
 )
 
 var all = flag.Bool("faults.all", false, "play every row of the table, and not a sample")
@@ -19,7 +21,7 @@ func TestFaults(t *testing.T) {
 	if err := checkTable(rows); err != nil {
 		t.Fatal(err)
 	}
-	needTracing(t)
+	programs.NeedTracing(t)
 	program(t)
 	var played, hits atomic.Int64
 	t.Cleanup(func() {

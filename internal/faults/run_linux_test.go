@@ -11,6 +11,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"yodel/yodeltest/programs"
 )
 
 // patience bounds a run. One takes a fraction of a second; a machine may be busy.
@@ -22,7 +24,7 @@ type run struct {
 	row row
 	ctx context.Context
 	s   *server
-	tr  *tracer
+	tr  *programs.Tracer
 
 	bystanders []*client // whom no fault may reach
 	talked     []*client // whose conversation has come to its proper end
@@ -38,8 +40,8 @@ func playRow(t *testing.T, row row) (hits int) {
 	r := &run{t: t, row: row, ctx: ctx}
 	err := row.scene.play(r)
 	if r.tr != nil {
-		r.tr.detach()
-		hits = r.tr.hits()
+		r.tr.Detach()
+		hits = r.tr.Failed()
 	}
 	if err != nil {
 		t.Error(r.report(err))
@@ -58,7 +60,7 @@ func (r *run) report(err error) string {
 		fmt.Fprintf(&b, "its last events:\n%s\n", strings.Join(lines[max(0, len(lines)-20):], "\n"))
 	}
 	if r.tr != nil {
-		fmt.Fprintf(&b, "the last calls that strace saw:\n%s\n", r.tr.last())
+		fmt.Fprintf(&b, "the last calls that strace saw:\n%s\n", r.tr.Last())
 	}
 	return b.String()
 }
@@ -132,14 +134,22 @@ func (r *run) bystand() error {
 }
 
 // inject makes the row's fault happen from now on: only on the file of that name, if it
-// is not empty.
+// is not empty. Without a call in the fault nothing fails, and the calls of watch are
+// written down.
 func (r *run) inject(only string, watch ...string) (err error) {
-	r.tr, err = attach(r.ctx, r.s.processes(), r.row.fault, only, watch...)
+	calls := programs.Calls{Watch: watch}
+	if r.row.fault.call != "" {
+		calls.Fail = []string{r.row.fault.String()}
+	}
+	if only != "" {
+		calls.Paths = []string{only}
+	}
+	r.tr, err = programs.Attach(r.ctx, calls, r.s.processes()...)
 	return err
 }
 
 // enough reports whether the row's fault has happened as often as it must.
-func (r *run) enough() bool { return r.tr.hits() >= r.row.fault.times() }
+func (r *run) enough() bool { return r.tr.Failed() >= r.row.fault.times() }
 
 // repeat does step until the row's fault has happened as often as it must.
 func (r *run) repeat(step func() error) error {
@@ -151,7 +161,7 @@ func (r *run) repeat(step func() error) error {
 			return err
 		}
 		if r.ctx.Err() != nil {
-			return fmt.Errorf("the fault has come %d times, not %d", r.tr.hits(), r.row.fault.times())
+			return fmt.Errorf("the fault has come %d times, not %d", r.tr.Failed(), r.row.fault.times())
 		}
 	}
 	return nil
@@ -187,7 +197,7 @@ func (r *run) visit(n int) error {
 // finish wants the server to be as good as before the faults, and ends it. strace stays
 // until then: a call that it is about to fail when it leaves fails with ENOSYS.
 func (r *run) finish() error {
-	if err := r.tr.await(r.ctx, max(r.row.fault.times(), r.unaccepted), injected); err != nil {
+	if err := r.tr.Await(r.ctx, max(r.row.fault.times(), r.unaccepted), programs.Injected); err != nil {
 		return fmt.Errorf("%d clients were turned away: %w", r.unaccepted, err)
 	}
 	for served := len(r.talked); len(r.talked) == served; {

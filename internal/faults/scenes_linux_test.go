@@ -13,6 +13,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"yodel/yodeltest/programs"
 )
 
 // The scenes.
@@ -52,7 +54,7 @@ func playOutage(r *run) error {
 	if err != nil {
 		return err
 	}
-	r.tr.detach()
+	r.tr.Detach()
 	from := time.Now()
 	for _, c := range waiting {
 		if err := errors.Join(c.say(), c.end()); err != nil {
@@ -82,11 +84,11 @@ func (r *run) suffer() (waiting []*client, err error) {
 		}
 		waiting = append(waiting, c)
 	}
-	if err := r.tr.await(r.ctx, 1, injected); err != nil {
+	if err := r.tr.Await(r.ctx, 1, programs.Injected); err != nil {
 		return nil, err
 	}
 	from := time.Now()
-	if err := errors.Join(r.bystand(), r.tr.await(r.ctx, 6, injected), r.bystand()); err != nil {
+	if err := errors.Join(r.bystand(), r.tr.Await(r.ctx, 6, programs.Injected), r.bystand()); err != nil {
 		return nil, err
 	}
 	if took := time.Since(from); took < 50*time.Millisecond {
@@ -215,7 +217,7 @@ func playHalfClose(r *run) error {
 	if err := r.stop(append(r.bystanders, c)...); err != nil {
 		return err
 	}
-	return r.tr.await(r.ctx, 1, injected)
+	return r.tr.Await(r.ctx, 1, programs.Injected)
 }
 
 // wroteSome matches a write of fewer bytes than were offered, or of none at all.
@@ -262,7 +264,7 @@ func (r *run) press(c *client) error {
 		c.sent += int64(n)
 		sending <- err
 	}()
-	if err := r.tr.await(r.ctx, 1, isShort); err != nil {
+	if err := r.tr.Await(r.ctx, 1, isShort); err != nil {
 		return err
 	}
 	for answer := range slices.Chunk(c.turn(asked.Bytes()), 10_000) {

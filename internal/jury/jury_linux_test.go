@@ -21,6 +21,7 @@ import (
 	"time"
 
 	"yodel/story"
+	"yodel/yodeltest"
 )
 
 var (
@@ -45,7 +46,7 @@ const repeating = 100 * time.Second
 // TestBlindJury compares the verdicts of package story with what was done.
 func TestBlindJury(t *testing.T) {
 	if testing.Short() {
-		t.Skip("it takes a minute")
+		yodeltest.Skip(t, "it takes a minute", "run it without -short")
 	}
 	j := newJury(t)
 	if *againFlag != "" {
@@ -527,7 +528,8 @@ func (j *jury) report() {
 	j.t.Logf("%d rounds were void, and made once more", j.again)
 	n := all.right + all.cannot + all.wrong
 	if j.void > 0 && *roundsFlag <= 0 && !j.t.Failed() {
-		j.t.Skipf("%d of %d rounds did not come about: this machine is too busy to say what is true. With -jury.rounds=100 that is an error", j.void, j.rounds)
+		yodeltest.Skip(j.t, fmt.Sprintf("%d of %d rounds did not come about: this machine is too busy to say what is true. With -jury.rounds=100 that is an error", j.void, j.rounds),
+			"run it on one that is less busy")
 	}
 	if *roundsFlag > 0 && j.void*2 > j.rounds { // they say nothing of a verdict, but of the machine
 		j.t.Errorf("%d of %d rounds did not come about, for all that %d were made once more: this machine is too busy to say what is true", j.void, j.rounds, j.again)

@@ -76,17 +76,7 @@ func startProgram(t *testing.T, path string, attr *syscall.SysProcAttr) *child {
 	cmd.Env = append(os.Environ(), append(env, childRole+"=server")...)
 	cmd.SysProcAttr = attr
 	cmd.Stderr = t.Output()
-	in, err := cmd.StdinPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	out, err := cmd.StdoutPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
+	in, out := yodeltest.Start(t, cmd)
 	c := &child{t, cmd.Process.Pid, json.NewEncoder(in), json.NewDecoder(bufio.NewReader(out))}
 	t.Cleanup(func() {
 		in.Close() // it ends then

@@ -8,6 +8,7 @@ import (
 	"sync"
 	"time"
 
+	"yodel/internal/await"
 	"yodel/internal/child"
 )
 
@@ -183,7 +184,7 @@ func (s *Server) relay(cfg *child.Config, nc net.Conn) error {
 // error of ctx.
 func (s *Server) Shutdown(ctx context.Context) error {
 	s.stop()
-	return child.Await(ctx, &s.running)
+	return await.All(ctx, &s.running)
 }
 
 func (s *Server) stop() {

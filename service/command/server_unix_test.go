@@ -24,6 +24,7 @@ import (
 	"yodel/engine/goroutine"
 	"yodel/internal/child"
 	"yodel/sock"
+	"yodel/yodeltest"
 	"yodel/yodeltest/programs"
 )
 
@@ -63,17 +64,10 @@ func serveWith(t testing.TB, script string, cfg Config, network string, ec *engi
 	at := map[string]string{"tcp": "127.0.0.1:0", "tcp6": "[::1]:0", "unix": filepath.Join(t.TempDir(), "s")}[network]
 	l, err := net.Listen(network, at)
 	if err != nil {
-		t.Skipf("no listener on %s: %v", at, err) // IPv6 may be off
+		yodeltest.Skip(t, err.Error(), "give the loopback interface IPv6 (sysctl net.ipv6.conf.lo.disable_ipv6=0)")
 	}
 	r.addr = l.Addr()
-	done := make(chan error, 1)
-	go func() { done <- r.eng.Serve(l) }()
-	t.Cleanup(func() {
-		r.eng.Close()
-		if err := <-done; !errors.Is(err, engine.ErrClosed) {
-			t.Errorf("Serve: %v", err)
-		}
-	})
+	yodeltest.Serve(t, r.eng, l, engine.ErrClosed)
 	return r
 }
 
@@ -174,9 +168,7 @@ func TestEnvironment(t *testing.T) {
 // F6: descriptors 0, 1 and 2, a session and a group of its own, limits, umask 077.
 func TestWhatAProgramHas(t *testing.T) {
 	t.Parallel()
-	if runtime.GOOS != "linux" {
-		t.Skip("it looks into /proc")
-	}
+	yodeltest.NeedLinux(t) // it looks into /proc
 	r := serve(t, `ls /proc/$$/fd | tr '\n' ' '; umask; ulimit -n; ulimit -c; cut -d' ' -f5,6 /proc/$$/stat; echo $$`, Config{})
 	got := strings.Fields(r.talk(""))
 	if n := len(got); n < 9 {

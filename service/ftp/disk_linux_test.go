@@ -23,6 +23,7 @@ import (
 	"yodel/engine"
 	"yodel/engine/goroutine"
 	"yodel/yodeltest"
+	"yodel/yodeltest/programs"
 )
 
 // asServer is the environment variable that makes this test's program a server of the
@@ -76,17 +77,7 @@ func alone(t testing.TB, root string, env []string, wrap ...string) (*rig, *exec
 	var errs bytes.Buffer
 	cmd.Stderr = &errs
 	cmd.WaitDelay = patience // a program that was started by another may outlive it
-	in, err := cmd.StdinPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	out, err := cmd.StdoutPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
+	in, out := yodeltest.Start(t, cmd)
 	t.Cleanup(func() {
 		in.Close() // the server ends with it
 		late := time.AfterFunc(patience, func() { cmd.Process.Kill() })
@@ -293,7 +284,7 @@ func TestDiskFull(t *testing.T) {
 // calls that write a file, make it durable and give it its name, each fails once.
 func TestDiskFails(t *testing.T) {
 	t.Parallel()
-	yodeltest.NeedProgram(t, "strace")
+	programs.NeedTracing(t)
 	for _, c := range []struct{ inject, want string }{
 		{"write:error=EIO", "451 The disk has failed."},
 		{"write:error=ENOSPC", "452 The disk is full."},
@@ -319,11 +310,15 @@ func TestDiskFails(t *testing.T) {
 			if len(temps) != 1 {
 				t.Fatalf("there are %v", temps)
 			}
-			detach := attach(t, cmd.Process.Pid, c.inject, temps[0])
+			calls := programs.Calls{Fail: []string{c.inject}}
+			if strings.HasPrefix(c.inject, "write:") {
+				calls.Paths = temps
+			}
+			tr := programs.Trace(t, calls, cmd.Process.Pid)
 			io.WriteString(nc, "new")
 			nc.Close()
 			c1.want(c.inject, c.want)
-			if detach() == 0 {
+			if tr.Detach(); tr.Failed() == 0 {
 				t.Error("nothing has failed")
 			}
 			content := "old"
@@ -333,41 +328,6 @@ func TestDiskFails(t *testing.T) {
 			r.wantFile("the old file is there, or the new one", "file", content)
 			r.wantNames("and nothing else", ".", "file")
 		})
-	}
-}
-
-// attach makes a call of a process fail where it is about the file, by strace. detach ends
-// that, and returns how many calls have failed.
-func attach(t *testing.T, pid int, inject, file string) (detach func() int) {
-	t.Helper()
-	calls := filepath.Join(t.TempDir(), "calls")
-	args := []string{"-f", "-o", calls, "-p", fmt.Sprint(pid), "-e", "signal=none", "-e", "inject=" + inject}
-	call, _, _ := strings.Cut(inject, ":")
-	if args = append(args, "-e", "trace="+call); call == "write" {
-		args = append(args, "-P", file)
-	}
-	cmd := exec.Command("strace", args...)
-	words, err := cmd.StderrPipe()
-	if err == nil {
-		err = cmd.Start()
-	}
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { cmd.Process.Kill() })
-	said := bufio.NewScanner(words)
-	for said.Scan() && !strings.Contains(said.Text(), " attached") {
-	}
-	return func() int {
-		cmd.Process.Signal(unix.SIGTERM) // strace detaches, then dies of it
-		late := time.AfterFunc(patience, func() { cmd.Process.Kill() })
-		defer late.Stop()
-		cmd.Wait()
-		text, err := os.ReadFile(calls)
-		if err != nil {
-			t.Error(err)
-		}
-		return strings.Count(string(text), "(INJECTED)")
 	}
 }
 

@@ -12,6 +12,8 @@ import (
 	"sync/atomic"
 	"testing"
 	"time"
+
+	"yodel/yodeltest"
 )
 
 // C1: nobody else is called, and no server.
@@ -47,7 +49,7 @@ func TestStolenDataConnection(t *testing.T) {
 	thief := net.Dialer{LocalAddr: &net.TCPAddr{IP: net.IPv4(127, 0, 0, 3)}}
 	nc, err := thief.Dial("tcp4", "127.0.0.1:"+port)
 	if err != nil {
-		t.Skip(err) // not every system has all of 127.0.0.0/8
+		yodeltest.Skip(t, err.Error(), "run it where all of 127.0.0.0/8 is this host: on Linux, or with 127.0.0.3 added to the loopback interface")
 	}
 	defer nc.Close()
 	c.do("RETR file", "150")
@@ -131,7 +133,7 @@ func TestNamesThatLeadOut(t *testing.T) {
 func link(t *testing.T, to, name string) {
 	t.Helper()
 	if err := os.Symlink(to, name); err != nil {
-		t.Skip(err)
+		yodeltest.Skip(t, err.Error(), "run it as a user who may make symbolic links")
 	}
 }
 
@@ -201,7 +203,7 @@ func TestNamesThatCanNotBeSaid(t *testing.T) {
 	r := serve(t, Config{})
 	for _, name := range []string{"a\r\nb", "\x1b[2J", "good"} {
 		if err := os.WriteFile(r.path(name), nil, 0o644); err != nil {
-			t.Skip(err)
+			yodeltest.Skip(t, err.Error(), "run it where names of files may have control characters: on Linux or macOS")
 		}
 	}
 	r.write(TempPrefix+"x", "half")

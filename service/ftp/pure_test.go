@@ -583,12 +583,3 @@ func TestFailure(t *testing.T) {
 		}
 	}
 }
-
-func TestSampler(t *testing.T) {
-	t.Parallel()
-	var s sampler
-	now := time.Now()
-	if s.take(now) != 1 || s.take(now) != 0 || s.take(now.Add(time.Millisecond)) != 0 || s.take(now.Add(time.Second)) != 3 {
-		t.Error("it does not let one a second through, and count the others")
-	}
-}

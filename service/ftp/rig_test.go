@@ -4,7 +4,6 @@ import (
 	"bufio"
 	"context"
 	"crypto/tls"
-	"errors"
 	"io"
 	"log/slog"
 	"net"
@@ -22,6 +21,7 @@ import (
 	"yodel/engine/goroutine"
 	"yodel/internal/users"
 	"yodel/sock"
+	"yodel/yodeltest"
 )
 
 // patience bounds what a test waits for. It is long, for slow machines: nothing waits for
@@ -63,16 +63,9 @@ func serveOn(t testing.TB, address string, cfg Config, tlsCfg *tls.Config) *rig 
 	}
 	l, err := net.Listen("tcp", address)
 	if err != nil {
-		t.Skipf("no listener on %s: %v", address, err) // IPv6 may be off
+		yodeltest.Skip(t, err.Error(), "give the loopback interface IPv6 (sysctl net.ipv6.conf.lo.disable_ipv6=0)")
 	}
-	done := make(chan error, 1)
-	go func() { done <- eng.Serve(l) }()
-	t.Cleanup(func() {
-		eng.Close()
-		if err := <-done; !errors.Is(err, engine.ErrClosed) {
-			t.Errorf("Serve: %v", err)
-		}
-	})
+	yodeltest.Serve(t, eng, l, engine.ErrClosed)
 	return &rig{t: t, srv: srv, eng: eng, addr: l.Addr().String(), root: cfg.Root}
 }
 

@@ -9,7 +9,8 @@ import (
 	"net/netip"
 	"os"
 	"sync"
-	"time"
+
+	"yodel/internal/lograte"
 )
 
 // A Server serves FTP on control connections that an engine accepts. It is what engines
@@ -19,7 +20,7 @@ type Server struct {
 	root   *os.Root
 	verbs  map[string]*verb
 	log    *slog.Logger
-	errors sampler // of log lines about failures
+	errors lograte.Lines // of log lines about failures
 
 	handshakes chan struct{} // holds one for each under way
 	orphans    orphans
@@ -168,24 +169,4 @@ func (srv *Server) admit(peer netip.AddrPort) (release func(), err error) {
 		return func() {}, nil
 	}
 	return srv.cfg.Admit(peer)
-}
-
-// A sampler lets one log line a second through, and counts the others.
-type sampler struct {
-	mu    sync.Mutex
-	next  time.Time
-	times int
-}
-
-// take returns for how many lines the one stands that may be written now; 0 if none may.
-func (s *sampler) take(now time.Time) int {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.times++
-	if now.Before(s.next) {
-		return 0
-	}
-	n := s.times
-	s.times, s.next = 0, now.Add(time.Second)
-	return n
 }

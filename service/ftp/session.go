@@ -281,7 +281,7 @@ func (s *session) note(level slog.Level, what, path string, more ...any) {
 // warn is note for what a client can make happen often: one line a second, for all
 // clients.
 func (s *session) warn(what, path string, more ...any) {
-	if n := s.srv.errors.take(time.Now()); n > 0 {
+	if n, ok := s.srv.errors.Take(time.Now()); ok {
 		s.note(slog.LevelWarn, what, path, append(more, "times", n)...)
 	}
 }

@@ -1,20 +1,18 @@
 package mail
 
 import (
-	"bufio"
 	"fmt"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
 	"syscall"
 	"testing"
-	"time"
 
 	"yodel/engine"
 	"yodel/service/mail/spool"
 	"yodel/yodeltest"
+	"yodel/yodeltest/programs"
 )
 
 // A fault makes system calls of the server fail, by strace, while one message comes.
@@ -68,7 +66,7 @@ func faults() (all []fault) {
 // D4: what can't be stored is answered with 451 or 452, nothing half is left of it, and
 // what comes when the fault has passed is stored.
 func TestFaults(t *testing.T) {
-	needTracing(t)
+	programs.NeedTracing(t)
 	for i, f := range faults() {
 		if testing.Short() && i%5 != 0 {
 			continue
@@ -102,9 +100,9 @@ func (f fault) play(t *testing.T) bool {
 		caller.say(text+"\r\n.", want)
 	}
 	send("before", []string{"alice"}, "250 2.0.0")
-	detach := attach(t, c.cmd.Process.Pid, dir, f)
+	tr := programs.Trace(t, f.calls(dir), c.cmd.Process.Pid)
 	send("under the fault", f.to, f.want)
-	failed := detach() > 0
+	tr.Detach()
 	send("after", f.to, "250 2.0.0")
 	caller.say("QUIT", "221")
 	c.end()
@@ -128,57 +126,15 @@ func (f fault) play(t *testing.T) bool {
 			t.Errorf("in %s is left %v, %v", folder, left, err)
 		}
 	}
-	return failed
+	return tr.Failed() > 0
 }
 
-// attach makes f happen to a process. detach lets it go and returns how many calls have
-// failed.
-func attach(t *testing.T, pid int, dir string, f fault) (detach func() int) {
-	t.Helper()
-	calls := filepath.Join(t.TempDir(), "calls")
-	args := []string{"-f", "-o", calls, "-p", fmt.Sprint(pid), "-e", "signal=none"}
-	var names []string
-	for _, i := range f.inject {
-		name, _, _ := strings.Cut(i, ":")
-		names = append(names, name)
-		args = append(args, "-e", "inject="+i)
-	}
-	args = append(args, "-e", "trace="+strings.Join(names, ","))
+func (f fault) calls(dir string) programs.Calls {
+	calls := programs.Calls{Fail: f.inject}
 	if f.path != "" {
-		args = append(args, "-P", filepath.Join(dir, f.path), "-P", f.path)
+		calls.Paths = []string{filepath.Join(dir, f.path), f.path}
 	}
-	cmd := exec.Command("strace", args...)
-	words, err := cmd.StderrPipe()
-	if err == nil {
-		err = cmd.Start()
-	}
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { cmd.Process.Kill() })
-	said := bufio.NewScanner(words)
-	for said.Scan() && !strings.Contains(said.Text(), " attached") {
-	}
-	return func() int {
-		cmd.Process.Signal(syscall.SIGTERM) // strace detaches, then dies of it
-		late := time.AfterFunc(patience, func() { cmd.Process.Kill() })
-		defer late.Stop()
-		cmd.Wait()
-		text, err := os.ReadFile(calls)
-		if err != nil {
-			t.Error(err)
-		}
-		return strings.Count(string(text), "(INJECTED)")
-	}
-}
-
-// needTracing skips the test where strace is missing or may not trace.
-func needTracing(t *testing.T) {
-	t.Helper()
-	strace := yodeltest.NeedProgram(t, "strace")
-	if out, err := exec.Command(strace, "-o", "/dev/null", "true").CombinedOutput(); err != nil {
-		yodeltest.Skip(t, fmt.Sprintf("this user may not trace: %s", out), "run it as root; in a container allow ptrace (CAP_SYS_PTRACE)")
-	}
+	return calls
 }
 
 // A disk that is really full, in the middle of messages.

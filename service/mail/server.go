@@ -7,6 +7,8 @@ import (
 	"sync/atomic"
 	"time"
 
+	"yodel/internal/await"
+	"yodel/internal/lograte"
 	"yodel/service/mail/spool"
 )
 
@@ -20,8 +22,8 @@ type Server struct {
 	shakes chan struct{} // one element for each handshake under way; nil: no bound
 
 	stats    counters
-	troubles sampler // of storing
-	limits   sampler // of peers that were cut
+	troubles lograte.Lines // of storing
+	limits   lograte.Lines // of peers that were cut
 
 	mu       sync.Mutex
 	stopping bool
@@ -121,17 +123,7 @@ func (s *Server) stop() {
 // its error is returned.
 func (s *Server) Shutdown(ctx context.Context) error {
 	s.stop()
-	done := make(chan struct{})
-	go func() {
-		s.idle.Wait()
-		close(done)
-	}()
-	select {
-	case <-done:
-		return nil
-	case <-ctx.Done():
-		return ctx.Err()
-	}
+	return await.All(ctx, &s.idle)
 }
 
 // Close cuts all connections, waits for what is being stored, and closes the spool. It
@@ -157,7 +149,7 @@ func (s *Server) count(size int64, recipients int, err error, no reply) {
 	switch {
 	case err != nil:
 		s.stats.unstored.Add(1)
-		if n, ok := s.troubles.take(time.Now()); ok {
+		if n, ok := s.troubles.Take(time.Now()); ok {
 			s.cfg.log().Error("mail can't be stored", "error", err, "messages", n)
 		}
 	case no.code != 0:
@@ -172,26 +164,7 @@ func (s *Server) count(size int64, recipients int, err error, no reply) {
 // cut counts a peer that is cut for a limit.
 func (s *Server) cut(why string, peer net.Addr) {
 	s.stats.cut.Add(1)
-	if n, ok := s.limits.take(time.Now()); ok {
+	if n, ok := s.limits.Take(time.Now()); ok {
 		s.cfg.log().Warn("mail peer cut", "why", why, "peer", peer.String(), "times", n)
 	}
-}
-
-// A sampler lets one log line a second through and counts the others.
-type sampler struct {
-	mu   sync.Mutex
-	next time.Time
-	n    int
-}
-
-// take reports whether a line may be logged now, and for how many it stands.
-func (s *sampler) take(now time.Time) (n int, ok bool) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.n++
-	if now.Before(s.next) {
-		return 0, false
-	}
-	n, s.n, s.next = s.n, 0, now.Add(time.Second)
-	return n, true
 }

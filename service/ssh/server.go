@@ -10,7 +10,7 @@ import (
 
 	"golang.org/x/crypto/ssh"
 
-	"yodel/internal/child"
+	"yodel/internal/await"
 	"yodel/internal/users"
 	"yodel/trace"
 )
@@ -170,7 +170,7 @@ func (c *conn) checkKey(m ssh.ConnMetadata, key ssh.PublicKey) (*ssh.Permissions
 // error of ctx.
 func (s *Server) Shutdown(ctx context.Context) error {
 	s.stop()
-	return child.Await(ctx, &s.running)
+	return await.All(ctx, &s.running)
 }
 
 func (s *Server) stop() {

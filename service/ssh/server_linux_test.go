@@ -82,14 +82,7 @@ func serve(t testing.TB, change func(*Config)) *rig {
 		t.Fatal(err)
 	}
 	r.addr = l.Addr()
-	done := make(chan error, 1)
-	go func() { done <- r.eng.Serve(l) }()
-	t.Cleanup(func() {
-		r.eng.Close()
-		if err := <-done; !errors.Is(err, engine.ErrClosed) {
-			t.Errorf("Serve: %v", err)
-		}
-	})
+	yodeltest.Serve(t, r.eng, l, engine.ErrClosed)
 	return r
 }
 

@@ -61,21 +61,32 @@ func (s *session) setLines(modes *child.Modes) {
 	s.m.setLines(want, modes.External && modes.Echo)
 }
 
-// specialOf and terminalKeys are each other's inverse.
-func specialOf(k child.Keys) special {
-	return special{
-		keyInterrupt: k.Interrupt, keyQuit: k.Quit, keyEOF: k.EOF, keySuspend: k.Suspend, keyErase: k.Erase, keyKill: k.Kill,
-		keyWordErase: k.WordErase, keyReprint: k.Reprint, keyLiteral: k.Literal, keyStart: k.Start, keyStop: k.Stop,
-		keyEnd: k.End, keyOtherEnd: k.OtherEnd,
+// terminalKey says where a terminal has the character of a key; nil: it has no such key.
+func terminalKey(k *child.Keys) [lastKey + 1]*byte {
+	return [...]*byte{
+		keyInterrupt: &k.Interrupt, keyQuit: &k.Quit, keyEOF: &k.EOF, keySuspend: &k.Suspend, keyErase: &k.Erase, keyKill: &k.Kill,
+		keyWordErase: &k.WordErase, keyReprint: &k.Reprint, keyLiteral: &k.Literal, keyStart: &k.Start, keyStop: &k.Stop,
+		keyEnd: &k.End, keyOtherEnd: &k.OtherEnd,
 	}
 }
 
-func terminalKeys(s special) child.Keys {
-	return child.Keys{
-		Interrupt: s[keyInterrupt], Quit: s[keyQuit], EOF: s[keyEOF], Suspend: s[keySuspend], Erase: s[keyErase], Kill: s[keyKill],
-		WordErase: s[keyWordErase], Reprint: s[keyReprint], Literal: s[keyLiteral], Start: s[keyStart], Stop: s[keyStop],
-		End: s[keyEnd], OtherEnd: s[keyOtherEnd],
+// specialOf and terminalKeys are each other's inverse.
+func specialOf(k child.Keys) (s special) {
+	for key, c := range terminalKey(&k) {
+		if c != nil {
+			s[key] = *c
+		}
 	}
+	return s
+}
+
+func terminalKeys(s special) (k child.Keys) {
+	for key, c := range terminalKey(&k) {
+		if c != nil {
+			*c = s[key]
+		}
+	}
+	return k
 }
 
 // writeExternal writes to a terminal that neither edits lines nor knows their ends: so a

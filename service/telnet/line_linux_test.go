@@ -15,16 +15,9 @@ import (
 // atLines is what a person does with the real client in LINEMODE: its own editing, keys
 // for signals, an end of file, a password, a program that wants each key, and both of the
 // client's modes.
-const atLines = `
-	set timeout 50
-	proc want {text} { expect -ex $text {} timeout { puts "no $text"; exit 1 } eof { puts "ended before $text"; exit 1 } }
+const atLines = loginByExpect + `
 	proc status {args} { send "\035"; want "telnet> "; send "status\r"; foreach text $args { want $text }; want "Escape" }
 	proc mode {name} { send "\035"; want "telnet> "; send "mode $name\r" }
-	spawn %s 127.0.0.1 %s
-	want "login: "
-	send "ada\r"
-	want "password: "
-	send "pass word\r"
 	want "ready\r\n"
 	status "with LINEMODE" "ocal line editing" "ocal catching of signals"
 	send "abx\177c\r"
@@ -145,11 +138,7 @@ func TestLineModeEnds(t *testing.T) {
 	r = serve(t, `stty -echoctl; echo ready; read -r x; printf '<%s>\n' "$x"; cat; echo over`, Config{LineMode: true})
 	c = r.call()
 	c.say("\xff\xfc\x22\xff\xfe\x01\xff\xfe\x03") // kludge line mode
-	c.want("login: ")
-	c.say("ada\r\n")
-	c.want("^password: ")
-	c.say("pass word\r\n")
-	c.want("ready\r\n")
+	c.loginUnechoed().want("ready\r\n")
 	c.say("hello\r\n")
 	c.want("^<hello>\r\n")
 	c.say("\xff\xec")

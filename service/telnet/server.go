@@ -5,7 +5,7 @@ import (
 	"net"
 	"sync"
 
-	"yodel/internal/child"
+	"yodel/internal/await"
 )
 
 // A Server lets people sit at terminals of this machine. It is what engines call a
@@ -73,7 +73,7 @@ const goingDown = "The server is shutting down."
 // is left, or with the error of ctx.
 func (s *Server) Shutdown(ctx context.Context) error {
 	s.stop()
-	return child.Await(ctx, &s.running)
+	return await.All(ctx, &s.running)
 }
 
 func (s *Server) stop() {

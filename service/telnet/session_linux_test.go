@@ -90,14 +90,7 @@ func serve(t testing.TB, script string, cfg Config) *rig {
 		t.Fatal(err)
 	}
 	r.addr = l.Addr()
-	done := make(chan error, 1)
-	go func() { done <- r.eng.Serve(l) }()
-	t.Cleanup(func() {
-		r.eng.Close()
-		if err := <-done; !errors.Is(err, engine.ErrClosed) {
-			t.Errorf("Serve: %v", err)
-		}
-	})
+	yodeltest.Serve(t, r.eng, l, engine.ErrClosed)
 	return r
 }
 
@@ -194,6 +187,30 @@ func (c *client) login() *client {
 	c.want("^\r\n") // and nothing of the password
 	return c
 }
+
+// loginUnechoed logs in where the client echoes what is typed.
+func (c *client) loginUnechoed() *client {
+	c.t.Helper()
+	c.want("login: ")
+	c.say("ada\r\n")
+	c.want("^password: ")
+	c.say("pass word\r\n")
+	return c
+}
+
+// loginByExpect is what scripts of expect for the real client begin with; which client it
+// is, and the port, are to be put in.
+const loginByExpect = `
+	set timeout 50
+	proc want {text} { expect -ex $text {} timeout { puts "no $text"; exit 1 } eof { puts "ended before $text"; exit 1 } }
+	set env(TERM) vt220
+	set stty_init "rows 33 cols 77"
+	spawn %s 127.0.0.1 %s
+	want "login: "
+	send "ada\r"
+	want "password: "
+	send "pass word\r"
+`
 
 func TestLogin(t *testing.T) {
 	t.Parallel()
@@ -313,11 +330,7 @@ func TestLocalEcho(t *testing.T) {
 	r := serve(t, `echo ready; read -r line; printf '<%s>\n' "$line"; read -r line; printf '<%s>\n' "$line"`, Config{})
 	c := r.call()
 	c.say("\xff\xfe\x01")
-	c.want("login: ")
-	c.say("ada\r\n")
-	c.want("^password: ")
-	c.say("pass word\r\n")
-	c.want("ready\r\n")
+	c.loginUnechoed().want("ready\r\n")
 	c.say("hello\r\n")
 	c.want("^<hello>\r\n")
 	c.say("\xff\xfd\x01\xff\xf6")
@@ -474,16 +487,7 @@ func TestRealTelnet(t *testing.T) {
 			path := yodeltest.NeedProgram(t, name)
 			r := serve(t, `trap 'echo interrupted' INT; echo "$TERM"; stty size; while [ "$line" != end ]; do read -r line; echo "<$line>"; done; echo over`, Config{})
 			_, port, _ := net.SplitHostPort(r.addr.String())
-			script := fmt.Sprintf(`
-				set timeout 50
-				proc want {text} { expect -ex $text {} timeout { puts "no $text"; exit 1 } eof { puts "ended before $text"; exit 1 } }
-				set env(TERM) vt220
-				set stty_init "rows 33 cols 77"
-				spawn %s 127.0.0.1 %s
-				want "login: "
-				send "ada\r"
-				want "password: "
-				send "pass word\r"
+			script := fmt.Sprintf(loginByExpect+`
 				want "vt220"
 				want "33 77"
 				send "hello\r"

@@ -7,13 +7,14 @@ import (
 	"testing"
 
 	"yodel/internal/child"
+	"yodel/yodeltest"
 )
 
 func nobody() *child.User { return nil }
 
 func hellos(t testing.TB) string {
 	t.Helper()
-	t.Skip("programs can't be run here; run this on a Unix system")
+	yodeltest.Skip(t, "programs can't be run here", "run it on a Unix system")
 	return ""
 }
 

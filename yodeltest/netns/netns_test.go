@@ -136,17 +136,7 @@ func TestFilesChangeUnderAProgram(t *testing.T) {
 	t.Parallel()
 	a, _ := Two(t)
 	cmd := a.Command("sh", "-c", "echo ready; read go; cat /etc/hosts")
-	in, err := cmd.StdinPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	out, err := cmd.StdoutPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
+	in, out := yodeltest.Start(t, cmd)
 	r := bufio.NewReader(out)
 	if _, err := r.ReadString('\n'); err != nil {
 		t.Fatal(err)
@@ -166,17 +156,7 @@ func TestCommandIsTheProgram(t *testing.T) {
 	t.Parallel()
 	a, _ := Two(t)
 	cmd := a.Command("sh", "-c", "echo $$; read forever; exit 3")
-	in, err := cmd.StdinPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	out, err := cmd.StdoutPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
+	in, out := yodeltest.Start(t, cmd)
 	var pid int
 	if _, err := fmt.Fscan(out, &pid); err != nil || pid != cmd.Process.Pid {
 		t.Errorf("the program says it is process %d (%v), and we started %d", pid, err, cmd.Process.Pid)

@@ -1,4 +1,4 @@
-package child
+package await
 
 import (
 	"context"
@@ -6,21 +6,21 @@ import (
 	"testing"
 )
 
-func TestAwait(t *testing.T) {
+func TestAll(t *testing.T) {
 	t.Parallel()
 	var all sync.WaitGroup
-	if err := Await(t.Context(), &all); err != nil {
+	if err := All(t.Context(), &all); err != nil {
 		t.Errorf("there is none: %v", err)
 	}
 	end := make(chan struct{})
 	all.Go(func() { <-end })
 	over, cancel := context.WithCancel(t.Context())
 	cancel()
-	if err := Await(over, &all); err != context.Canceled {
+	if err := All(over, &all); err != context.Canceled {
 		t.Errorf("no more time: %v", err)
 	}
 	close(end)
-	if err := Await(t.Context(), &all); err != nil {
+	if err := All(t.Context(), &all); err != nil {
 		t.Errorf("all have ended: %v", err)
 	}
 }
