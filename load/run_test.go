@@ -10,12 +10,12 @@ import (
 	"net/http"
 	"net/netip"
 	"path/filepath"
-	"runtime"
 	"strings"
 	"testing"
 	"time"
 
 	"yodel/sock"
+	"yodel/yodeltest"
 )
 
 // serveAt runs handle for each connection to an address of the network.
@@ -198,9 +198,7 @@ func TestDurationEndsTheRun(t *testing.T) {
 
 func TestDatagrams(t *testing.T) {
 	t.Parallel()
-	if runtime.GOOS != "linux" {
-		t.Skip("datagrams are sent over event loops, which are Linux's")
-	}
+	yodeltest.NeedLinux(t)
 	for _, p := range []Plan{
 		{Count: 500},
 		{Count: 500, Conns: 3, Pipeline: 5, Size: 1000},
@@ -239,9 +237,7 @@ func datagramServer(t *testing.T, answer func(n int, p []byte, send func([]byte)
 // Each kind of fault that datagrams can have is counted as what it is.
 func TestLyingDatagramServers(t *testing.T) {
 	t.Parallel()
-	if runtime.GOOS != "linux" {
-		t.Skip("datagrams are sent over event loops, which are Linux's")
-	}
+	yodeltest.NeedLinux(t)
 	var kept []byte
 	for name, tt := range map[string]struct {
 		answer func(n int, p []byte, send func([]byte))
@@ -442,9 +438,7 @@ func TestTargetsByWeight(t *testing.T) {
 
 func TestSourcesAreSpread(t *testing.T) {
 	t.Parallel()
-	if runtime.GOOS != "linux" {
-		t.Skip("elsewhere than on Linux 127.0.0.1 is the only address of 127.0.0.0/8")
-	}
+	yodeltest.NeedLinux(t)
 	seen := make(chan string, 10)
 	target := serve(t, func(c net.Conn) {
 		host, _, _ := net.SplitHostPort(c.RemoteAddr().String())
