@@ -27,7 +27,7 @@ func TestLoadInterrupted(t *testing.T) {
 		yodeltest.Skip(t, "on Windows a signal can't be sent to one process", "run it elsewhere")
 	}
 	s := serve(t, "echo@127.0.0.1:0")
-	p := start(t, program(t), "load", s.address(0), "--duration", "1h", "--rate", "500")
+	p := start(t, racing(t), "load", s.address(0), "--duration", "1h", "--rate", "500")
 	p.await(t, &p.err, ` 2 s .*verified`)
 	p.signal(t, os.Interrupt)
 	if status := p.wait(t); status != 130 {
@@ -108,7 +108,7 @@ func TestLiveProgress(t *testing.T) {
 func TestLoadInParts(t *testing.T) {
 	t.Parallel()
 	s := serve(t, "echo@127.0.0.1:0")
-	p := start(t, program(t), "load", s.address(0), "--procs", "3", "--conns", "7", "--count", "1000", "--json", "--fail-if", "lost>0", "--weights", "1")
+	p := start(t, racing(t), "load", s.address(0), "--procs", "3", "--conns", "7", "--count", "1000", "--json", "--fail-if", "lost>0", "--weights", "1")
 	if status := p.wait(t); status != 0 {
 		t.Fatalf("status %d: %s", status, p.err.String())
 	}
@@ -119,7 +119,7 @@ func TestLoadInParts(t *testing.T) {
 	if d.Verified != 1000 || d.Connections != 7 || d.Conns != 7 || d.Latency == nil || len(d.Histograms) == 0 || d.Tool.Driver == "" {
 		t.Errorf("%+v", d)
 	}
-	p = start(t, program(t), "load", s.address(0), "--procs", "3", "--conns", "2")
+	p = start(t, racing(t), "load", s.address(0), "--procs", "3", "--conns", "2")
 	if status := p.wait(t); status != 2 || strings.Count(p.err.String(), "each needs") != 1 {
 		t.Errorf("two connections for three: status %d: %s", status, p.err.String())
 	}
@@ -132,7 +132,7 @@ func TestLoadInPartsInterrupted(t *testing.T) {
 		yodeltest.Skip(t, "on Windows a signal can't be sent to one process", "run it elsewhere")
 	}
 	s := serve(t, "echo@127.0.0.1:0")
-	p := start(t, program(t), "load", s.address(0), "--procs", "2", "--conns", "4", "--duration", "1h")
+	p := start(t, racing(t), "load", s.address(0), "--procs", "2", "--conns", "4", "--duration", "1h")
 	p.await(t, &p.err, ` 1 s .*verified`)
 	p.signal(t, os.Interrupt)
 	if status := p.wait(t); status != 130 {
@@ -205,7 +205,7 @@ func TestLoadSearch(t *testing.T) {
 			go o.serve(c)
 		}
 	}()
-	p := start(t, program(t), "load", l.Addr().String(), "--search", "p90<50ms", "--rate", "400", "--duration", "250ms", "--conns", "8", "--json")
+	p := start(t, racing(t), "load", l.Addr().String(), "--search", "p90<50ms", "--rate", "400", "--duration", "250ms", "--conns", "8", "--json")
 	status := p.wait(t)
 	var tries []tryJSON
 	kept, missed := 0.0, math.Inf(1)

@@ -63,19 +63,26 @@ func testMain(m *testing.M) int {
 	return m.Run()
 }
 
-// build builds the real program, with the race detector if the tests have it, and
-// returns its path.
-var build = sync.OnceValues(func() (string, error) {
-	path := filepath.Join(folder, "bin", "yodel")
-	args := []string{"build", "-buildvcs=false", "-o", path, "-ldflags=-s -w -X main.version=v0.0.0-test"}
-	if raceDetector() {
-		args = append(args, "-race")
-	}
-	if out, err := exec.Command("go", append(args, ".")...).CombinedOutput(); err != nil {
+// build builds the real program and returns its path. It is as it is released, without cgo
+// and the race detector: with that each start takes a tenth of a second of a core.
+var build = sync.OnceValues(func() (string, error) { return buildTo("yodel", "CGO_ENABLED=0") })
+
+// buildRacing builds the program with the race detector.
+var buildRacing = sync.OnceValues(func() (string, error) {
+	return buildTo(filepath.Join("racing", "yodel"), "CGO_ENABLED=1", "-race")
+})
+
+// buildTo builds the program in a folder that only has programs, with cgo or without.
+func buildTo(name, cgo string, flags ...string) (string, error) {
+	path := filepath.Join(folder, "bin", name)
+	args := append([]string{"build", "-buildvcs=false", "-o", path, "-ldflags=-s -w -X main.version=v0.0.0-test"}, flags...)
+	cmd := exec.Command("go", append(args, ".")...)
+	cmd.Env = append(os.Environ(), cgo)
+	if out, err := cmd.CombinedOutput(); err != nil {
 		return "", fmt.Errorf("go build: %w\n%s", err, out)
 	}
 	return path, nil
-})
+}
 
 func raceDetector() bool {
 	info, ok := debug.ReadBuildInfo()
@@ -94,6 +101,20 @@ func raceDetector() bool {
 func program(t testing.TB) string {
 	t.Helper()
 	path, err := build()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
+
+// racing returns the path of the program with the race detector, if the tests have it: for
+// what has many goroutines that share something, as servers and load have.
+func racing(t testing.TB) string {
+	t.Helper()
+	if !raceDetector() {
+		return program(t)
+	}
+	path, err := buildRacing()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -315,7 +336,7 @@ func serve(t testing.TB, args ...string) *running {
 
 func serveWith(t testing.TB, env []string, args ...string) *running {
 	t.Helper()
-	s := &running{started: startWith(t, env, program(t), append([]string{"serve", "--json"}, args...)...)}
+	s := &running{started: startWith(t, env, racing(t), append([]string{"serve", "--json"}, args...)...)}
 	t.Cleanup(func() { s.stop(t) })
 	for _, arg := range args {
 		if !strings.HasPrefix(arg, "-") {

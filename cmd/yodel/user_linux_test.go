@@ -6,13 +6,11 @@ import (
 	"io"
 	"net/http"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"runtime/debug"
 	"slices"
 	"strconv"
 	"strings"
-	"sync"
 	"syscall"
 	"testing"
 
@@ -20,27 +18,12 @@ import (
 	"yodel/yodeltest"
 )
 
-// buildWithoutCgo builds the program as it is released. Only so can it give up root on
-// all of its threads.
-var buildWithoutCgo = sync.OnceValues(func() (string, error) {
-	path := filepath.Join(folder, "bin", "yodel-without-cgo")
-	cmd := exec.Command("go", "build", "-buildvcs=false", "-ldflags=-s -w", "-o", path, ".")
-	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
-	if out, err := cmd.CombinedOutput(); err != nil {
-		return "", fmt.Errorf("go build: %w\n%s", err, out)
-	}
-	return path, nil
-})
-
-// releasedProgram returns the path of the program without cgo, for tests as root.
+// releasedProgram returns the path of the program, for tests as root: it is without cgo, so
+// that it can give up root in all of its threads.
 func releasedProgram(t testing.TB) string {
 	t.Helper()
 	yodeltest.NeedRoot(t)
-	path, err := buildWithoutCgo()
-	if err != nil {
-		t.Fatal(err)
-	}
-	return path
+	return program(t)
 }
 
 // serveReleased is serve with the program without cgo.
@@ -272,14 +255,14 @@ func asUser(t *testing.T, program, id string) func(args ...string) result {
 func TestUserWithCgo(t *testing.T) {
 	t.Parallel()
 	yodeltest.NeedRoot(t)
-	info, err := buildinfo.ReadFile(program(t))
+	info, err := buildinfo.ReadFile(racing(t))
 	if err != nil {
 		t.Fatal(err)
 	}
 	if !slices.Contains(info.Settings, debug.BuildSetting{Key: "CGO_ENABLED", Value: "1"}) {
 		return // it was built without
 	}
-	r := runYodel(t, "", "serve", "--user=nobody", "echo@127.0.0.1:0")
+	r := runProgram(t, nil, racing(t), "serve", "--user=nobody", "echo@127.0.0.1:0")
 	wantStatus(t, r, 1, "this program was built with cgo", "build it with CGO_ENABLED=0")
 }
 
