@@ -103,9 +103,9 @@ type busyness struct {
 }
 
 const (
-	// wakeTime is longer than it nearly always takes to wake a thread: some 50 µs, and on a
-	// virtual machine more.
-	wakeTime = 100 * time.Microsecond
+	// wakeTime is longer than it mostly takes to wake a thread: some 50 µs, and on a virtual
+	// machine up to 200.
+	wakeTime = 250 * time.Microsecond
 
 	never = 1000 * time.Hour
 )
