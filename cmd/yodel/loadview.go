@@ -179,11 +179,12 @@ func planText(r *load.Report) string {
 	}
 	words = []string{strings.Join(words, " "), "closed loop"}
 	if r.Open() {
-		words[1] = fmt.Sprintf("open loop at %s/s", strconv.FormatFloat(p.Pace.Rate(), 'f', -1, 64))
+		words[1] = fmt.Sprintf("open loop at %s/s", strconv.FormatFloat(math.Round(10*p.Pace.Rate())/10, 'f', -1, 64))
 	}
 	words = append(words, fmt.Sprintf("%d connections", p.Conns), fmt.Sprintf("%d bytes", p.Size))
 	for text, said := range map[string]bool{
-		"a connection for each message":                              p.NewConns,
+		"a connection for each message": p.NewConns,
+		"never asleep":                  p.Awake,
 		fmt.Sprintf("%d messages under way on each", p.Pipeline):     p.Pipeline > 1,
 		fmt.Sprintf("broken ones made anew: %s", times(p.Reconnect)): p.Reconnect != 0,
 	} {
