@@ -258,6 +258,10 @@ func (j *jury) round(h *hosts, n, try int, slow *time.Duration) {
 // until after it.
 func (r *round) watched(ctx context.Context) error {
 	h := r.h
+	// From before the captures: of a server that begins to listen meanwhile, ours may miss the
+	// first SYN, and would have a hole then.
+	marker := h.listen(h.server, serverAddr+":9")
+	defer marker.Close()
 	var stop [2]func(last []byte) tape
 	for i, ns := range []string{h.client, h.server} {
 		var err error
@@ -265,7 +269,6 @@ func (r *round) watched(ctx context.Context) error {
 			return err
 		}
 	}
-	marker := h.listen(h.server, serverAddr+":9")
 	h.mark(marker, []byte("the beginning"))
 	began := time.Now()
 	err := r.fault.do(r, ctx)
@@ -273,7 +276,6 @@ func (r *round) watched(ctx context.Context) error {
 	h.nft("")
 	last := fmt.Appendf(nil, "the end of round %d of %d", r.n, *seedFlag)
 	h.mark(marker, last)
-	marker.Close()
 	r.tapes = [2]tape{stop[0](last), stop[1](last)}
 	if err == nil && r.own && (len(r.tapes[0]) == 0 || len(r.tapes[1]) == 0) {
 		err = fmt.Errorf("our capture has nothing")
