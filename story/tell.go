@@ -294,6 +294,8 @@ func (h *held) says() string {
 		return "sent more without an answer"
 	case notCaptured:
 		return "a capture has not all of it"
+	case notShown:
+		return "perhaps it came: a capture by yodel does not show every SYN"
 	}
 	return ""
 }

@@ -23,6 +23,7 @@ type sums struct {
 	blind   [2]int64 // may have been for want of the other's window
 	slowed  [2]int64 // may have been its kernel, for losses
 	holed   int64    // of what is not seen: for want of a whole capture
+	hidden  int64    // of that: for want of a capture that shows every SYN
 }
 
 func (w *walk) sums() sums {
@@ -50,6 +51,9 @@ func (w *walk) sums() sums {
 			s.slowed[e] += n
 		case notCaptured:
 			s.holed += n
+		case notShown:
+			s.holed += n
+			s.hidden += n
 		}
 	}
 	return s
@@ -103,7 +107,11 @@ func (s *sums) largest(wrong, remarkable int64) (j judged, ok bool) {
 		j judged
 	}{
 		{s.by[HeldUnseen] - s.holed, judged{CannotTell, "it happened beyond the only capture", nil}},
-		{s.holed, judged{CannotTell, "a capture has holes then: it has lost packets, or was not running", []string{wholeCaptures}}},
+		{s.holed - s.hidden, judged{CannotTell, "a capture has holes then: it has lost packets, or was not running", []string{wholeCaptures}}},
+		{s.hidden, judged{
+			CannotTell, "a SYN may have come to the server's host and not be shown: a capture by yodel shows one if it can prove that it was for a socket of its user's",
+			[]string{"the wire at the server's host, with every SYN: tcpdump -w FILE"},
+		}},
 		{s.blind[client], judged{CannotTell, windowsUnknown, []string{wholePackets}}},
 		{s.blind[server], judged{CannotTell, windowsUnknown, []string{wholePackets}}},
 		{s.refused[server], judged{

@@ -57,6 +57,7 @@ const (
 	gaveUp      // closed while the other one may have owed an answer
 	owed        // sent more while the other one may have owed an answer
 	notCaptured // a capture has a hole then
+	notShown    // a SYN may have come, to a capture that does not show all of them
 	windowless  // sent more, and it is not known whether it could have before
 	slowed      // sent more after losses, for which its kernel may have slowed down
 )
@@ -141,7 +142,7 @@ func (w *walk) cameTo(n node) (node, bool) {
 	}
 	if h := w.transit(from, p, n); h.length() > 0 {
 		if n.kind == ofStream && n.pos <= 1 && h.length() >= prompt && w.mayHideSYN(n.at) {
-			h.by, h.why = HeldUnseen, notCaptured
+			h.by, h.why = HeldUnseen, notShown
 		}
 		w.held = append(w.held, h)
 	}
