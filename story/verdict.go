@@ -107,11 +107,7 @@ func (s *sums) largest(wrong, remarkable int64) (j judged, ok bool) {
 		j judged
 	}{
 		{s.by[HeldUnseen] - s.holed, judged{CannotTell, "it happened beyond the only capture", nil}},
-		{s.holed - s.hidden, judged{CannotTell, "a capture has holes then: it has lost packets, or was not running", []string{wholeCaptures}}},
-		{s.hidden, judged{
-			CannotTell, "a SYN may have come to the server's host and not be shown: a capture by yodel shows one if it can prove that it was for a socket of its user's",
-			[]string{"the wire at the server's host, with every SYN: tcpdump -w FILE"},
-		}},
+		{s.holed, s.incomplete()},
 		{s.blind[client], judged{CannotTell, windowsUnknown, []string{wholePackets}}},
 		{s.blind[server], judged{CannotTell, windowsUnknown, []string{wholePackets}}},
 		{s.refused[server], judged{
@@ -158,6 +154,17 @@ func (s *sums) largest(wrong, remarkable int64) (j judged, ok bool) {
 		return s.ofNetwork(wrong, remarkable), true
 	}
 	return j, true
+}
+
+// incomplete says what most of what is not captured is for want of.
+func (s *sums) incomplete() judged {
+	if 2*s.hidden > s.holed {
+		return judged{
+			CannotTell, "a SYN may have come to the server's host and not be shown: a capture by yodel shows one if it can prove that it was for a socket of its user's",
+			[]string{"the wire at the server's host, with every SYN: tcpdump -w FILE"},
+		}
+	}
+	return judged{CannotTell, "a capture has holes then: it has lost packets, or was not running", []string{wholeCaptures}}
 }
 
 // most is the largest part.
