@@ -28,8 +28,7 @@ type looper struct {
 	started  bool
 	flying   int64 // messages under way, those that wait for their connection included
 	locked   bool
-	halting  loop.Timer    // when what is still due is given up
-	ahead    time.Duration // for how long before a message is due it does not sleep
+	halting  loop.Timer // when what is still due is given up
 	finished bool
 
 	in, out []byte
@@ -56,7 +55,7 @@ const (
 const haltKey = -2
 
 func newLooper(w *worker) (driver, error) {
-	d := &looper{worker: w, ahead: w.run.ahead, in: make([]byte, bufferSize), out: make([]byte, bufferSize)}
+	d := &looper{worker: w, in: make([]byte, bufferSize), out: make([]byte, bufferSize)}
 	var err error
 	if d.loop, w.driver, w.refusal, err = newMover(d, &w.run.plan); err != nil {
 		return nil, err
@@ -184,10 +183,11 @@ func (d *looper) begin() {
 			s.free.fill(s.conns)
 		}
 	}
-	if d.run.plan.Awake {
+	if d.run.plan.Pace != nil {
+		d.pump()
+	} else if d.run.plan.Awake {
 		d.wakeAt(end)
 	}
-	d.pump()
 	d.checkDone()
 }
 
@@ -357,7 +357,7 @@ func (d *looper) pump() {
 
 // wakeAt has the next turn begin when a message is due; end: at no certain time.
 func (d *looper) wakeAt(next time.Duration) {
-	d.loop.WakeAt(d.run.base.Add(time.Duration(d.run.zero)+min(next, never)), d.ahead)
+	d.loop.WakeAt(d.run.base.Add(time.Duration(d.run.zero)+min(next, never)), d.run.ahead)
 }
 
 // answered counts a message of the present connection.

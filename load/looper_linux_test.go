@@ -29,22 +29,27 @@ func descriptors(t *testing.T) (n int) {
 	return n
 }
 
+// newRun returns a run that has its drivers and has not begun.
+func newRun(t *testing.T, plan Plan) *run {
+	t.Helper()
+	r := &run{plan: plan, base: time.Now()}
+	if err := errors.Join(r.plan.complete(), r.resolve(t.Context())); err != nil {
+		t.Fatal(err)
+	}
+	r.sums.init(len(r.plan.Targets))
+	if err := r.makeDrivers(); err != nil {
+		t.Fatal(err)
+	}
+	return r
+}
+
 // Neither a run nor one that is given up before it begins leaves a descriptor behind.
 func TestNothingIsLeftOpen(t *testing.T) { // not beside others, which open and close
 	target := serve(t, echo)
 	mustRun(t, Plan{Target: target, Conns: 3, Count: 10, Pace: Constant(1000)}) // what opens once for all
 	before := descriptors(t)
 	for range 5 {
-		r := &run{plan: Plan{Target: target, Conns: 64, Threads: 2, Count: 1, Pace: Constant(10)}, base: time.Now()}
-		if err := r.plan.complete(); err != nil {
-			t.Fatal(err)
-		}
-		if err := r.resolve(t.Context()); err != nil {
-			t.Fatal(err)
-		}
-		if err := r.makeDrivers(); err != nil {
-			t.Fatal(err)
-		}
+		r := newRun(t, Plan{Target: target, Conns: 64, Threads: 2, Count: 1, Pace: Constant(10)})
 		for _, d := range r.drivers {
 			d.discard()
 		}
@@ -127,14 +132,7 @@ func TestAwake(t *testing.T) {
 // A ring that is refused when it is to be used is replaced, and that is said.
 func TestDriverIsReplaced(t *testing.T) {
 	t.Parallel()
-	r := &run{plan: Plan{Target: serve(t, echo), Conns: 3, Count: 50, Pace: Constant(1000), Driver: Epoll}, base: time.Now()}
-	if err := errors.Join(r.plan.complete(), r.resolve(t.Context())); err != nil {
-		t.Fatal(err)
-	}
-	r.sums.init(1)
-	if err := r.makeDrivers(); err != nil {
-		t.Fatal(err)
-	}
+	r := newRun(t, Plan{Target: serve(t, echo), Conns: 3, Count: 50, Pace: Constant(1000), Driver: Epoll})
 	d := r.drivers[0].(*looper)
 	old := d.loop
 	d.loop = refusing{old}

@@ -27,17 +27,7 @@ func TestThreads(t *testing.T) {
 	} {
 		c.plan.Count = 1000
 		c.plan.Target = sock.Address{Network: "tcp", Host: "127.0.0.1", Port: 7}
-		if err := c.plan.complete(); err != nil {
-			t.Fatal(err)
-		}
-		r := &run{plan: c.plan}
-		r.sums.init(len(r.plan.Targets))
-		if err := r.resolve(t.Context()); err != nil {
-			t.Fatal(err)
-		}
-		if err := r.makeDrivers(); err != nil {
-			t.Fatal(err)
-		}
+		r := newRun(t, c.plan)
 		for _, d := range r.drivers {
 			d.discard()
 		}
