@@ -216,20 +216,14 @@ func countedAs(addr netip.Addr) netip.Addr {
 
 // giveBack frees a place to which nobody has come. No connection has ended by that, so
 // who waits for one is not told.
-func (p Pass) giveBack() {
-	g := p.gate
-	if g == nil {
-		return
-	}
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	g.conns--
-	tell(&g.room)
-}
+func (p Pass) giveBack() { p.free(false) }
 
 // Leave ends the right. It is called once for each Pass that Enter gave, and for each place
 // that was not given back.
-func (p Pass) Leave() {
+func (p Pass) Leave() { p.free(true) }
+
+// free frees the place, and what the address has of it.
+func (p Pass) free(ended bool) {
 	g := p.gate
 	if g == nil {
 		return
@@ -243,7 +237,9 @@ func (p Pass) Leave() {
 		}
 	}
 	tell(&g.room)
-	tell(&g.ended)
+	if ended {
+		tell(&g.ended)
+	}
 }
 
 // Handshake admits one more TLS handshake; if it returns true, HandshakeDone is
