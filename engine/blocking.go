@@ -326,7 +326,7 @@ func (b *Blocking) Shutdown(ctx context.Context) error {
 	if s, ok := b.svc.(interface{ Shutdown(context.Context) error }); ok {
 		err = s.Shutdown(ctx)
 	}
-	if late := await.All(ctx, &b.handlers); late != nil {
+	if late := await.Done(ctx, b.handlers.Wait); late != nil {
 		return late
 	}
 	return err

@@ -166,7 +166,7 @@ func (d *Datagrams) stop(also func(net.PacketConn)) {
 // sockets are closed. If ctx ends first its error is returned.
 func (d *Datagrams) Shutdown(ctx context.Context) error {
 	d.stop(func(pc net.PacketConn) { pc.SetReadDeadline(time.Unix(1, 0)) })
-	return await.All(ctx, &d.loops)
+	return await.Done(ctx, d.loops.Wait)
 }
 
 // Close closes all sockets at once and waits for the loops to end.

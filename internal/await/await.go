@@ -1,17 +1,14 @@
-// Package await waits until all of something have ended, but no longer than one may.
+// Package await waits for something, but no longer than one may.
 package await
 
-import (
-	"context"
-	"sync"
-)
+import "context"
 
-// All returns nil when all have ended, or the error of ctx if that ends first: the last step
-// of a Shutdown.
-func All(ctx context.Context, all *sync.WaitGroup) error {
+// Done returns nil when wait has returned, or the error of ctx if that ends first: the last
+// step of a Shutdown. Then wait goes on by itself.
+func Done(ctx context.Context, wait func()) error {
 	done := make(chan struct{})
 	go func() {
-		all.Wait()
+		wait()
 		close(done)
 	}()
 	select {

@@ -184,7 +184,7 @@ func (s *Server) relay(cfg *child.Config, nc net.Conn) error {
 // error of ctx.
 func (s *Server) Shutdown(ctx context.Context) error {
 	s.stop()
-	return await.All(ctx, &s.running)
+	return await.Done(ctx, s.running.Wait)
 }
 
 func (s *Server) stop() {

@@ -123,7 +123,7 @@ func (s *Server) stop() {
 // its error is returned.
 func (s *Server) Shutdown(ctx context.Context) error {
 	s.stop()
-	return await.All(ctx, &s.idle)
+	return await.Done(ctx, s.idle.Wait)
 }
 
 // Close cuts all connections, waits for what is being stored, and closes the spool. It

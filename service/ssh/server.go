@@ -170,7 +170,7 @@ func (c *conn) checkKey(m ssh.ConnMetadata, key ssh.PublicKey) (*ssh.Permissions
 // error of ctx.
 func (s *Server) Shutdown(ctx context.Context) error {
 	s.stop()
-	return await.All(ctx, &s.running)
+	return await.Done(ctx, s.running.Wait)
 }
 
 func (s *Server) stop() {

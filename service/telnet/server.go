@@ -73,7 +73,7 @@ const goingDown = "The server is shutting down."
 // is left, or with the error of ctx.
 func (s *Server) Shutdown(ctx context.Context) error {
 	s.stop()
-	return await.All(ctx, &s.running)
+	return await.Done(ctx, s.running.Wait)
 }
 
 func (s *Server) stop() {

@@ -15,6 +15,7 @@ import (
 	"sync"
 	"syscall"
 
+	"yodel/internal/await"
 	"yodel/internal/child"
 )
 
@@ -245,19 +246,10 @@ func (g *gateway) leave() {
 
 // shutdown lets programs answer, ends those that have, and waits for them.
 func (g *gateway) shutdown(ctx context.Context) error {
-	done := make(chan struct{})
-	go func() {
+	return await.Done(ctx, func() {
 		g.answers.Wait()
-		g.end()
-		g.runs.Wait()
-		close(done)
-	}()
-	select {
-	case <-done:
-		return nil
-	case <-ctx.Done():
-		return ctx.Err()
-	}
+		g.close()
+	})
 }
 
 // close ends all programs and waits for them.
