@@ -74,7 +74,8 @@ func TestWakeAt(t *testing.T) {
 					woke <- turns
 				}
 			})
-			for _, after := range []time.Duration{0, 50 * time.Microsecond, 1300 * time.Microsecond, 20300 * time.Microsecond} {
+			spun := make(chan time.Duration, 1)
+			wait := func(after time.Duration) (awake time.Duration) {
 				a.Post(func() {
 					turns, at = 0, time.Now().Add(after)
 					a.WakeAt(at, ahead)
@@ -82,11 +83,20 @@ func TestWakeAt(t *testing.T) {
 				if n := within(t, name+", a turn", woke); n > 100 { // the runtime's signals end some waits, and awake it lets others run
 					t.Errorf("%s, %v ahead, %v: %d turns", name, ahead, after, n)
 				}
+				a.Post(func() { spun <- a.Spun() })
+				return within(t, name+", how long it was awake", spun)
+			}
+			wait(0)
+			wait(50 * time.Microsecond)
+			wait(1300 * time.Microsecond)
+			awake := wait(20300 * time.Microsecond)
+			if ahead == 0 && awake > 0 {
+				t.Errorf("%s: it has waited awake for %v", name, awake)
+			}
+			for ahead > time.Second && awake < 10*time.Millisecond { // others have had the processor
+				awake = wait(20300 * time.Microsecond)
 			}
 			end()
-			if spun := a.Spun(); (spun > 0) && ahead == 0 || ahead > time.Second && spun < 10*time.Millisecond {
-				t.Errorf("%s, %v ahead: it has waited awake for %v", name, ahead, spun)
-			}
 		}
 	}
 }
