@@ -183,7 +183,7 @@ func loadLines(t *testing.T, srv *running, dir string) string {
 		{srv.address(1), "--insecure", "--count=20"},
 		{srv.address(2), "--count=20"},
 		{"127.0.0.1:" + refusedPort(t)},
-		{srv.address(3), "--search=p50<300ms", "--rate=1k", "--duration=100ms"},
+		{srv.address(3), "--search=errors<1", "--rate=100", "--duration=100ms"},
 	} {
 		lines.WriteString(runYodel(t, "", append([]string{"load", "--json"}, args...)...).out)
 	}

@@ -115,7 +115,7 @@ func (f *loadFlags) bind(fs *pflag.FlagSet) {
 	fs.BoolVar(&p.Upper, "upper", false, "send lines, which must come back in capitals")
 	fs.BoolVar(&p.NewConns, "new-conns", false, "make a connection for each message: connect, echo, close")
 	fs.StringArrayVar(&f.failIf, "fail-if", nil, "exit with 6 if this is `so`: 'p99>5ms', 'rate<10k', 'errors>0'; may be repeated")
-	fs.StringVar(&f.search, "search", "", "find the highest rate that keeps a `bound`: 'p99<5ms'; --duration (3s) is for each try")
+	fs.StringVar(&f.search, "search", "", "find the highest rate that keeps a `bound`: 'p99<5ms'; --duration (3s, or 10 times the bound) is for each try")
 	fs.BoolVar(&f.json, "json", false, "print JSON lines: progress every second, and the report")
 	fs.StringVar(&f.html, "html", "", "write the report as a page with charts to this `file`")
 	fs.DurationVar(&f.ramp, "ramp", 0, "take so long to come to the full rate, or to have all connections at work")
@@ -204,11 +204,8 @@ func (f *loadFlags) complete() ([]load.Bound, error) {
 			return nil, err
 		}
 	}
-	if p.Count == 0 && p.Duration == 0 {
+	if p.Count == 0 && p.Duration == 0 && f.search == "" {
 		p.Duration = 10 * time.Second
-		if f.search != "" {
-			p.Duration = 3 * time.Second
-		}
 	}
 	var bounds []load.Bound
 	for _, text := range f.failIf {

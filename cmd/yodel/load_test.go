@@ -205,7 +205,7 @@ func TestLoadSearch(t *testing.T) {
 			go o.serve(c)
 		}
 	}()
-	p := start(t, racing(t), "load", l.Addr().String(), "--search", "p90<50ms", "--rate", "400", "--duration", "250ms", "--conns", "8", "--json")
+	p := start(t, racing(t), "load", l.Addr().String(), "--search", "p90<50ms", "--rate", "400", "--duration", "500ms", "--conns", "8", "--json")
 	status := p.wait(t)
 	var tries []tryJSON
 	kept, missed := 0.0, math.Inf(1)

@@ -31,15 +31,27 @@ type searching struct {
 	ownLimit bool         // at a rate that missed it, this program was the limit
 }
 
+// searchTimes is how many times as long as the bound a try must be: a server that bears a tenth less
+// than it gets is then behind by the bound when the try ends.
+const searchTimes = 10
+
 // search makes runs until it knows the highest rate that keeps the bound.
 func (l *loading) search(ctx context.Context) error {
 	bound, err := load.ParseBound(l.loadFlags.search)
 	if err != nil {
 		return usagef("--search: %w", err)
 	}
+	if !bound.Below || bound.Figure == "rate" {
+		return usagef("--search %v: a bound is what must not grow with the rate, as p99<5ms or errors<1", bound)
+	}
 	arrivals, err := l.arrival()
 	if err != nil {
 		return usageError{err}
+	}
+	if long := searchTimes * bound.Time(); l.plan.Duration == 0 {
+		l.plan.Duration = max(3*time.Second, long)
+	} else if l.plan.Duration < long {
+		return usagef("--duration %v: too short for --search %v: a server that can't follow falls behind little by little, and %v are needed to see it", l.plan.Duration, bound, long)
 	}
 	l.plan.Drain = max(2*bound.Time(), 200*time.Millisecond) // what takes longer has missed it
 	s := &searching{loading: l, Search: load.Search{From: 1000}, bound: bound, arrivals: arrivals}
@@ -73,18 +85,24 @@ func (s *searching) try(ctx context.Context, rate float64) error {
 	if !known && s.best == nil {
 		return &wrongError{fmt.Sprintf("cannot tell whether %.4g/s keeps %v: %s; a longer --duration, or another first --rate, may", rate, s.bound, why), call.StatusFailed}
 	}
-	kept := holds && r.KeptRate() && r.Failures() == 0
+	kept := holds && r.KeptRate() && r.Failures() == 0 && !s.behind(r)
 	if kept {
 		s.best = r
 	} else {
 		s.ownLimit = r.Verdict.Limit == load.LimitClient
 	}
 	if holds && !kept {
-		why = fmt.Sprintf("only %.0f/s were answered in time", r.Rate())
+		why += fmt.Sprintf(", but only %.0f/s were answered", r.Rate())
 	}
 	s.tried(rate, r, kept, why)
 	s.Tried(rate, kept)
 	return nil
+}
+
+// behind reports whether answers still came when all should long have been there. A twentieth is
+// what a search leaves open, too.
+func (s *searching) behind(r *load.Report) bool {
+	return r.Elapsed-r.Plan.Duration > s.bound.Time()+r.Plan.Duration/20
 }
 
 func (s *searching) tried(rate float64, r *load.Report, kept bool, why string) {
