@@ -15,7 +15,7 @@ import (
 )
 
 // What it costs an echo server to be watched: runs alone, watched by yodel watch --write
-// --quiet and by tcpdump -w, in turns of which who is first changes. Of each turn there are the
+// --quiet on loopback alone and everywhere, and by tcpdump -w, in turns of which who is first changes. Of each turn there are the
 // ratios of the server's CPU time for an echo, and of the time that one takes; reported are
 // the medians and quartiles. The server is kept on the first processor, the client on the
 // second, and who watches goes where it likes. For a quiet machine, as root:
@@ -30,7 +30,10 @@ func BenchmarkWatchedServer(b *testing.B) {
 	srv := startOn(b, h, nil, taskset, "-c", "0", publicProgram(b), "serve", "--json", "--no-record", "echo@127.0.0.1:"+benchPort)
 	srv.await(b, &srv.out, `"listening"`)
 	m := measured{b: b, h: h, pid: srv.cmd.Process.Pid, all: writers(b)}
-	order := []string{"alone", "yodel", "tcpdump"}
+	m.all["everywhere"] = writer{sums: m.all["yodel"].sums, args: func(file string) []string {
+		return slices.DeleteFunc(m.all["yodel"].args(file), func(arg string) bool { return arg == "--interface=lo" })
+	}}
+	order := []string{"alone", "yodel", "everywhere", "tcpdump"}
 	costs := map[string][]cost{}
 	for b.Loop() {
 		for i := range *benchPairs {
@@ -38,7 +41,7 @@ func BenchmarkWatchedServer(b *testing.B) {
 				who := order[(i+j)%len(order)]
 				c := m.run(who)
 				costs[who] = append(costs[who], c)
-				b.Logf("%-7s %.0f ns of the server's CPU, %.0f ns for an echo", who, c.cpu, c.wall)
+				b.Logf("%-10s %.0f ns of the server's CPU, %.0f ns for an echo", who, c.cpu, c.wall)
 			}
 		}
 	}
