@@ -131,6 +131,8 @@ func (g *portGate) prove(key flowKey, a *answer, quiet bool) provedFlow {
 	switch {
 	case !a.there:
 		return old // up to when it was last seen
+	case known && old.cookie == a.Cookie && a.hasOwner() && a.UID != g.uid:
+		return old // up to when it was last seen as the owner's: it has changed hands
 	case known && old.cookie == a.Cookie: // also in TIME-WAIT, where nobody owns it
 		old.until, old.first = a.asked, 0
 	case !a.hasOwner() || a.UID != g.uid:
