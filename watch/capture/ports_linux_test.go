@@ -187,4 +187,9 @@ func TestPortProofEndsWithTheOwner(t *testing.T) {
 	if f, still := g.known[key]; still {
 		t.Errorf("it is still known, from %d until %d", f.from, f.until)
 	}
+	g.known[key] = provedFlow{cookie: 3, from: 10, until: 20}
+	a.UID, a.Inode = 0, 0
+	if f := g.prove(key, a, true); !f.covers(0, 50) {
+		t.Error("a socket that is closed is somebody else's")
+	}
 }
