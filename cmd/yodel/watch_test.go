@@ -153,6 +153,29 @@ func TestWatchLeavesOthersFiles(t *testing.T) {
 	}
 }
 
+// The name of a file says nothing to the terminal, not even in an error of the system's.
+func TestWatchEscapesFileNames(t *testing.T) {
+	t.Parallel()
+	if runtime.GOOS != "linux" {
+		yodeltest.Skip(t, "there is no /dev/full", "run it on Linux")
+	}
+	capture, hostile := saveCapture(t, echoCapture(t)), "\x1b[31m\nyodel: all is well"
+	full := filepath.Join(t.TempDir(), hostile)
+	if err := os.Symlink("/dev/full", full); err != nil {
+		t.Fatal(err)
+	}
+	for _, args := range [][]string{
+		{"--read", hostile}, {"--read", capture, "--write", filepath.Join("nowhere", hostile)},
+		{"--read", capture, "--html", filepath.Join("nowhere", hostile)}, {"--read", capture, "--write", full},
+	} {
+		r := runYodel(t, "", append([]string{"watch"}, args...)...)
+		wantStatus(t, r, 1, `\x1b[31m\nyodel: all is well: no `)
+		if strings.Contains(r.err, "\x1b") || strings.Count(r.err, "\n") != 1 {
+			t.Errorf("%q: %q", args, r.err)
+		}
+	}
+}
+
 // A disk that is full is said once, and of the file that it is about.
 func TestWatchSaysOnceThatADiskIsFull(t *testing.T) {
 	t.Parallel()
