@@ -165,8 +165,10 @@ func TestWatchEscapesFileNames(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, args := range [][]string{
-		{"--read", hostile}, {"--read", capture, "--write", filepath.Join("nowhere", hostile)},
-		{"--read", capture, "--html", filepath.Join("nowhere", hostile)}, {"--read", capture, "--write", full},
+		{"--read", hostile},
+		{"--read", capture, "--write", filepath.Join("nowhere", hostile)},
+		{"--read", capture, "--html", filepath.Join("nowhere", hostile)},
+		{"--read", capture, "--write", full},
 	} {
 		r := runYodel(t, "", append([]string{"watch"}, args...)...)
 		wantStatus(t, r, 1, `\x1b[31m\nyodel: all is well: no `)
