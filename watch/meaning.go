@@ -39,6 +39,8 @@ func reporter(e *flow.Event) string {
 func opening(e *flow.Event) string {
 	flags := e.Packet.TCP.Flags
 	switch {
+	case isSimultaneous(e):
+		return "both sides have called connect(): a simultaneous open"
 	case e.Marks&(flow.Retransmission|flow.Duplicate) != 0: // remark says it
 		return ""
 	case flags.Has(packet.SYN | packet.ACK):
@@ -53,6 +55,13 @@ func opening(e *flow.Event) string {
 	return ""
 }
 
+// isSimultaneous reports whether a segment is the SYN, ACK of the side that has sent the
+// first SYN: it answers one of the other side's (RFC 9293 §3.5), and is nothing sent again.
+func isSimultaneous(e *flow.Event) bool {
+	return e.Packet.TCP.Flags.Has(packet.SYN|packet.ACK) && e.From == trace.Client && e.Seq == 0 &&
+		e.Marks&flow.Duplicate == 0
+}
+
 // again names what is sent once more.
 func again(e *flow.Event) string {
 	flags := e.Packet.TCP.Flags
@@ -60,7 +69,7 @@ func again(e *flow.Event) string {
 	case flags.Has(packet.SYN | packet.ACK):
 		return "SYN, ACK again"
 	case flags.Has(packet.SYN):
-		return "SYN again: connect() waits"
+		return "SYN again"
 	case flags.Has(packet.FIN) && e.Length == 0:
 		return "FIN again"
 	}
@@ -71,6 +80,8 @@ func again(e *flow.Event) string {
 func remark(e *flow.Event) string {
 	m := e.Marks
 	switch {
+	case isSimultaneous(e):
+		return ""
 	case m&flow.Duplicate != 0:
 		return "the same packet twice: doubled on its way, or by the capture"
 	case m&flow.Retransmission != 0 && e.Evidence == 0:
@@ -82,12 +93,29 @@ func remark(e *flow.Event) string {
 	case m&flow.OutOfOrder != 0:
 		return "late: overtaken by what was sent after it"
 	case m&flow.DuplicateACK != 0:
-		return fmt.Sprintf("duplicate ACK %d: something is missing before what came", e.DupACK)
+		return fmt.Sprintf("duplicate ACK %d: %s", e.DupACK, whyDuplicate(e))
 	case m&flow.DuplicateSACK != 0:
 		return "bytes came twice, says the receiver"
 	}
 	return ""
 }
+
+// whyDuplicate is what a receiver answers with a duplicate ACK. With SACK it says so itself
+// (RFC 2018, RFC 2883); without, the same is said for both (RFC 5681 §4.2).
+func whyDuplicate(e *flow.Event) string {
+	tcp := &e.Packet.TCP
+	switch {
+	case e.Marks&flow.DuplicateSACK != 0 && !missesMore(e):
+		return "bytes came twice, says the receiver"
+	case tcp.Options&packet.HasSACK != 0:
+		return "something is missing before what came"
+	}
+	return "something is missing before what came, or it came twice"
+}
+
+// missesMore reports whether the SACK of bytes that came twice tells of others that came
+// behind a gap, too: in another block than the first one.
+func missesMore(e *flow.Event) bool { return e.Packet.TCP.SACKs > 1 }
 
 // why is the reason for a retransmission, as far as it can be told.
 func why(e *flow.Event) string {

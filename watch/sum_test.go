@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"io"
 	"net/netip"
+	"reflect"
 	"runtime"
 	"runtime/debug"
 	"slices"
@@ -17,6 +18,34 @@ import (
 	"yodel/watch/packet"
 	"yodel/watch/pcap"
 )
+
+// Of what can't be read because of its link type the sum says so, each type once.
+func TestUnknownLinkTypes(t *testing.T) {
+	t.Parallel()
+	var file bytes.Buffer
+	w := pcap.NewWriter(&file, nil)
+	for range 3 {
+		for link := range packet.LinkType(8) {
+			n, err := w.AddInterface(&pcap.Interface{LinkType: 140 + link})
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := w.WritePacket(n, &pcap.Packet{Time: began, Data: []byte("of a radio")}); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	if err := w.Flush(); err != nil {
+		t.Fatal(err)
+	}
+	sum := watched(t, file.Bytes(), nil)
+	if sum.Broken != 24 || !slices.Equal(sum.LinkTypes, []packet.LinkType{140, 141, 142, 143}) {
+		t.Errorf("%+v", sum)
+	}
+	if text := watch.CaptureSummary(sum); !strings.Contains(text, "24 broken; packets of the link type 140 can't be read: ") {
+		t.Errorf("%q", text)
+	}
+}
 
 // Every packet is in one of the sums.
 func TestSum(t *testing.T) {
@@ -44,7 +73,7 @@ func TestSum(t *testing.T) {
 		Packets: 16, Shown: 11, Other: 1, Stray: 1, Broken: 1, Fragments: 2, Joined: 1, Unjoined: 1, Losses: watch.Losses{Dropped: 5}, Flows: 2,
 		First: began, Last: began.Add(15 * time.Millisecond),
 	}
-	if *sum != want {
+	if !reflect.DeepEqual(*sum, want) {
 		t.Errorf("got  %+v\nwant %+v", *sum, want)
 	}
 	filter, _ := watch.ParseFilter("15213", "192.0.2.1", "192.0.2.2:15213")

@@ -125,6 +125,9 @@ func CaptureSummary(s *Sum) string {
 			fmt.Fprintf(&b, ", %d %s", part.n, part.text)
 		}
 	}
+	for _, link := range s.LinkTypes {
+		fmt.Fprintf(&b, "; packets of the link type %d can't be read: capture on a device with Ethernet or IP", uint16(link))
+	}
 	b.WriteByte('\n')
 	return b.String()
 }

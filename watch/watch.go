@@ -11,6 +11,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"slices"
 	"time"
 
 	"yodel/watch/flow"
@@ -132,6 +133,10 @@ type Sum struct {
 	Stray   int64 // ICMP errors about packets that were not captured
 	Broken  int64 // that could not be read, or not to the end of their headers
 
+	// LinkTypes are those of packets that could not be read because of it, the first
+	// few; those packets are counted as Broken.
+	LinkTypes []packet.LinkType
+
 	Fragments int64 // of IP datagrams, but for those with which one was whole
 	Joined    int64 // datagrams that became whole, each counted among the packets too
 	Unjoined  int64 // datagrams of which pieces are missing
@@ -245,10 +250,21 @@ func (w *watcher) take(p *Packet) {
 	switch {
 	case err != nil:
 		w.sum.Broken++
+		if errors.Is(err, packet.ErrLinkType) {
+			w.sum.unknown(p.Interface.LinkType)
+		}
 	case !w.filter.Match(d):
 		w.sum.Hidden++
 	default:
 		w.track(p, d)
+	}
+}
+
+// unknown notes a link type that can't be read.
+func (s *Sum) unknown(link packet.LinkType) {
+	const most = 4
+	if len(s.LinkTypes) < most && !slices.Contains(s.LinkTypes, link) {
+		s.LinkTypes = append(s.LinkTypes, link)
 	}
 }
 

@@ -78,6 +78,20 @@ func TestNothingRawIsShown(t *testing.T) {
 	}
 }
 
+// withSACK gives a segment without options one, with these blocks.
+func withSACK(blocks ...[2]uint32) func(*pcap.Packet) {
+	return func(p *pcap.Packet) {
+		option := []byte{1, 1, 5, byte(2 + 8*len(blocks))}
+		for _, b := range blocks {
+			option = be.AppendUint32(be.AppendUint32(option, b[0]), b[1])
+		}
+		p.Data = slices.Insert(bytes.Clone(p.Data), 40, option...)
+		p.Length = len(p.Data)
+		be.PutUint16(p.Data[2:], uint16(p.Length))
+		p.Data[32] += byte(len(option)/4) << 4
+	}
+}
+
 // What each segment means, in words.
 func TestMeanings(t *testing.T) {
 	t.Parallel()
@@ -92,7 +106,7 @@ func TestMeanings(t *testing.T) {
 			m.segment(c, syn, 0, 0, 1000, "")
 			m.now = m.now.Add(time.Second)
 			m.segment(c, syn, 0, 0, 1000, "")
-		}, "SYN again: connect() waits by the timer: no ACK came, after 1.00 s"},
+		}, "SYN again by the timer: no ACK came, after 1.00 s"},
 		{"a SYN, ACK again", func(m *made) {
 			m.segment(c, syn, 0, 0, 1000, "")
 			m.segment(s, syn|ack, 0, 1, 1000, "")
@@ -148,7 +162,34 @@ func TestMeanings(t *testing.T) {
 		{"a duplicate ACK", func(m *made) {
 			m.handshake()
 			m.segment(c, ack, 1, 1, 1000, "")
+		}, "duplicate ACK 1: something is missing before what came, or it came twice"},
+		{"a duplicate ACK behind a gap", func(m *made) {
+			m.handshake()
+			m.segment(c, ack, 9, 1, 1000, "data")
+			m.before = withSACK([2]uint32{c.isn + 9, c.isn + 13})
+			m.segment(s, ack, 1, 1, 1000, "")
 		}, "duplicate ACK 1: something is missing before what came"},
+		{"a duplicate ACK of what came twice", func(m *made) {
+			m.handshake()
+			m.segment(c, ack, 1, 1, 1000, "data")
+			m.segment(s, ack, 1, 5, 1000, "")
+			m.segment(c, ack, 1, 1, 1000, "data")
+			m.before = withSACK([2]uint32{c.isn + 1, c.isn + 5})
+			m.segment(s, ack, 1, 5, 1000, "")
+		}, "duplicate ACK 1: bytes came twice, says the receiver"},
+		{"a duplicate ACK of what came twice, behind a gap", func(m *made) {
+			m.handshake()
+			m.segment(c, ack, 1, 1, 1000, "data")
+			m.segment(s, ack, 1, 5, 1000, "")
+			m.segment(c, ack, 1, 1, 1000, "data")
+			m.before = withSACK([2]uint32{c.isn + 1, c.isn + 5}, [2]uint32{c.isn + 9, c.isn + 13})
+			m.segment(s, ack, 1, 5, 1000, "")
+		}, "duplicate ACK 1: something is missing before what came"},
+		{"a simultaneous open", func(m *made) {
+			m.segment(c, syn, 0, 0, 1000, "")
+			m.segment(s, syn, 0, 0, 1000, "")
+			m.segment(c, syn|ack, 0, 1, 1000, "")
+		}, "both sides have called connect(): a simultaneous open"},
 		{"an ACK of nothing that was seen", func(m *made) {
 			m.handshake()
 			m.segment(s, ack, 1, 500, 1000, "")

@@ -6,9 +6,11 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"os/signal"
 	"runtime"
+	"slices"
 	"syscall"
 	"time"
 
@@ -119,6 +121,25 @@ func (f *watchFlags) start(ctx context.Context, s std, filter watch.Filter, comm
 	if errors.Is(err, syscall.EPIPE) { // head(1) has seen enough
 		err = nil
 	}
+	return withPathsEscaped(err)
+}
+
+// withPathsEscaped returns an error, or several that were joined, with the names of files
+// escaped that the system quotes as they are.
+func withPathsEscaped(err error) error {
+	switch e := err.(type) {
+	case *fs.PathError:
+		return &fs.PathError{Op: e.Op, Path: escape.StringN(e.Path, 1000), Err: e.Err}
+	case interface{ Unwrap() []error }:
+		all := slices.Clone(e.Unwrap())
+		if errors.Join(all...).Error() != err.Error() { // it says more
+			return err
+		}
+		for i := range all {
+			all[i] = withPathsEscaped(all[i])
+		}
+		return errors.Join(all...)
+	}
 	return err
 }
 
@@ -163,7 +184,7 @@ type watching struct {
 
 // file watches a file.
 func (w *watching) file(ctx context.Context) (err error) {
-	defer func() { err = errors.Join(err, w.finish()) }()
+	defer func() { err = w.finish(err) }()
 	if err := w.open(ctx); err != nil {
 		return err
 	}
@@ -199,11 +220,13 @@ func (w *watching) watch(ctx context.Context, views ...watch.View) error {
 	return err
 }
 
-// finish writes out what waits, and closes all.
-func (w *watching) finish() error {
-	var err error
+// finish writes out what waits, and closes all. It returns err, with what fails now for
+// another reason.
+func (w *watching) finish(err error) error {
 	for _, f := range append(w.flush, w.closers...) {
-		err = errors.Join(err, f())
+		if more := f(); more != nil && !errors.Is(err, more) { // a writer says again what it has said
+			err = errors.Join(err, more)
+		}
 	}
 	return err
 }
@@ -224,9 +247,12 @@ func (v *countView) Show(e *watch.Event) error {
 	return nil
 }
 
-// named says which file an error is about.
+// named says which file an error is about, unless it is about one that is written.
 func (f *watchFlags) named(err error) error {
 	if err == nil || f.read == "" {
+		return err
+	}
+	if other, ok := errors.AsType[*fs.PathError](err); ok && other.Op == "write" {
 		return err
 	}
 	name := f.read
@@ -303,7 +329,7 @@ func (f *watchFlags) input(ctx context.Context, s std) (io.Reader, *os.File, err
 	}
 	file, err := os.Open(f.read)
 	if err != nil {
-		return nil, nil, fmt.Errorf("--read: %w", err)
+		return nil, nil, fmt.Errorf("--read: %w", withPathsEscaped(err))
 	}
 	if f.follow {
 		return pcap.Follow(ctx, file, 0), file, nil
@@ -382,14 +408,38 @@ func (w *watching) create(flag, path string) (*os.File, error) {
 	}
 	var file *os.File
 	err := asInvoker(w.user, func() (err error) {
-		file, err = os.OpenFile(path, os.O_CREATE|os.O_WRONLY|os.O_TRUNC, 0o600)
+		file, err = os.OpenFile(path, os.O_CREATE|os.O_WRONLY, 0o600)
 		return err
 	})
 	if err != nil {
-		return nil, fmt.Errorf("%s: %w", flag, err)
+		return nil, fmt.Errorf("%s: %w", flag, withPathsEscaped(err))
 	}
 	w.closers = append(w.closers, file.Close)
+	if err := w.keepPrivate(file); err != nil {
+		return nil, fmt.Errorf("%s %s: %w", flag, escape.StringN(path, 200), err)
+	}
 	return file, nil
+}
+
+// keepPrivate empties a file that may have been there before, so that nobody but its owner
+// can read what will be in it, and refuses one of somebody else's. What is no file, such as
+// a terminal, stays as it is.
+func (w *watching) keepPrivate(file *os.File) error {
+	info, err := file.Stat()
+	if err != nil || !info.Mode().IsRegular() {
+		return err
+	}
+	us := uint32(os.Geteuid())
+	if w.user.UID != 0 {
+		us = w.user.UID
+	}
+	if owner, known := ownerOf(info); known && owner != us {
+		return fmt.Errorf("it belongs to %s, who could read what is written: remove it, or write to another file", userName(owner))
+	}
+	if err := file.Chmod(0o600); err != nil {
+		return err
+	}
+	return file.Truncate(0)
 }
 
 // watchOutput is where rows go: at once while somebody may be waiting for more, gathered

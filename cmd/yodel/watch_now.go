@@ -31,7 +31,7 @@ type liveWatch struct {
 
 // live watches what goes on, until somebody or something ends it.
 func (w *watching) live(ctx context.Context) (err error) {
-	defer func() { err = errors.Join(err, w.finish()) }()
+	defer func() { err = w.finish(err) }()
 	if w.user, err = invoker(); err != nil {
 		return err
 	}

@@ -19,6 +19,7 @@ import (
 
 	"yodel/watch/packet"
 	"yodel/watch/pcap"
+	"yodel/yodeltest"
 )
 
 // echoCapture is a capture of a short talk, an ICMP error and a lost datagram, some of it
@@ -106,6 +107,90 @@ func TestWatchJSONIsDocumented(t *testing.T) {
 		}
 	}
 	wantFields(t, s, "watch", "packetLine", "icmpLine", "flowLine", "resetLine", "icmpSum", "halfLine", "countLine", "rttLine", "captureLine", "rowLine", "processLine", "othersLine", "headingLine")
+}
+
+// What is written into a file that was there before is for its owner alone, too, and
+// nothing of what was in it stays.
+func TestWatchWritesInPrivate(t *testing.T) {
+	t.Parallel()
+	if runtime.GOOS == "windows" {
+		yodeltest.Skip(t, "files have no such modes", "run it elsewhere")
+	}
+	dir, capture := t.TempDir(), saveCapture(t, echoCapture(t))
+	args := []string{"watch", "--read", capture}
+	old := bytes.Repeat([]byte("old"), 1<<16)
+	for _, flag := range []string{"--write", "--html", "--output"} {
+		file := filepath.Join(dir, flag[2:])
+		if err := os.WriteFile(file, old, 0o644); err != nil {
+			t.Fatal(err)
+		}
+		args = append(args, flag, file)
+	}
+	wantStatus(t, runYodel(t, "", args...), 0)
+	for i := 4; i < len(args); i += 2 {
+		info, err := os.Stat(args[i])
+		if err != nil || info.Mode().Perm() != 0o600 || info.Size() == 0 || info.Size() > int64(len(old)/2) {
+			t.Errorf("%s: %v, %d bytes, %v", args[i], info.Mode(), info.Size(), err)
+		}
+	}
+}
+
+// A file of somebody else's is left alone: its owner could read what is written.
+func TestWatchLeavesOthersFiles(t *testing.T) {
+	t.Parallel()
+	yodeltest.NeedRoot(t)
+	file := filepath.Join(t.TempDir(), "theirs")
+	if err := os.WriteFile(file, []byte("theirs"), 0o666); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Chown(file, 12345, 12345); err != nil {
+		t.Fatal(err)
+	}
+	r := runYodel(t, "", "watch", "--read", saveCapture(t, echoCapture(t)), "--write", file)
+	wantStatus(t, r, 1, "it belongs to 12345, who could read what is written: remove it, or write to another file")
+	if text, err := os.ReadFile(file); err != nil || string(text) != "theirs" {
+		t.Errorf("%q, %v", text, err)
+	}
+}
+
+// The name of a file says nothing to the terminal, not even in an error of the system's.
+func TestWatchEscapesFileNames(t *testing.T) {
+	t.Parallel()
+	if runtime.GOOS != "linux" {
+		yodeltest.Skip(t, "there is no /dev/full", "run it on Linux")
+	}
+	capture, hostile := saveCapture(t, echoCapture(t)), "\x1b[31m\nyodel: all is well"
+	full := filepath.Join(t.TempDir(), hostile)
+	if err := os.Symlink("/dev/full", full); err != nil {
+		t.Fatal(err)
+	}
+	for _, args := range [][]string{
+		{"--read", hostile},
+		{"--read", capture, "--write", filepath.Join("nowhere", hostile)},
+		{"--read", capture, "--html", filepath.Join("nowhere", hostile)},
+		{"--read", capture, "--write", full},
+	} {
+		r := runYodel(t, "", append([]string{"watch"}, args...)...)
+		wantStatus(t, r, 1, `\x1b[31m\nyodel: all is well: no `)
+		if strings.Contains(r.err, "\x1b") || strings.Count(r.err, "\n") != 1 {
+			t.Errorf("%q: %q", args, r.err)
+		}
+	}
+}
+
+// A disk that is full is said once, and of the file that it is about.
+func TestWatchSaysOnceThatADiskIsFull(t *testing.T) {
+	t.Parallel()
+	if runtime.GOOS != "linux" {
+		yodeltest.Skip(t, "there is no /dev/full", "run it on Linux")
+	}
+	for _, flag := range []string{"--write", "--html", "--output"} {
+		r := runYodel(t, "", "watch", "--read", saveCapture(t, echoCapture(t)), flag, "/dev/full")
+		wantStatus(t, r, 1)
+		if want := "yodel: write /dev/full: no space left on device\n"; r.err != want {
+			t.Errorf("%s: %q, want %q", flag, r.err, want)
+		}
+	}
 }
 
 // The program follows a file that grows, shows what is whole, and ends well when it is

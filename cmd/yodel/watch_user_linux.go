@@ -73,3 +73,11 @@ func alive(pid int) bool {
 	err := unix.Kill(pid, 0)
 	return err == nil || errors.Is(err, unix.EPERM)
 }
+
+// ownerOf returns whose a file is, if that is known.
+func ownerOf(info os.FileInfo) (uid uint32, known bool) {
+	if s, ok := info.Sys().(*syscall.Stat_t); ok {
+		return s.Uid, true
+	}
+	return 0, false
+}

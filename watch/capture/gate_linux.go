@@ -32,6 +32,7 @@ type sight struct {
 	direction Direction
 	index     uint32
 	time      int64
+	network   int // bytes before the network header
 }
 
 // begin starts a new block.

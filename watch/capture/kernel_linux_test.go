@@ -240,6 +240,35 @@ func TestProcesses(t *testing.T) {
 	}
 }
 
+// Of a process also what has no ports of its own: later fragments, and ICMP errors about
+// what it sent.
+func TestProcessesWithoutPorts(t *testing.T) {
+	t.Parallel()
+	a, b := netns.Two(t)
+	serveAll(t, b, ":7")
+	wanted, other := startUser(t, a, firstUser), startUser(t, a, firstUser)
+	k := openOn(t, a, &Config{UID: firstUser, Processes: []int{wanted.cmd.Process.Pid}})
+	all := places(a, b)[2:]
+	for _, p := range all {
+		nobody := netip.AddrPortFrom(p.remote.Addr(), 9).String()
+		for u, say := range map[*user]string{wanted: "OURS", other: "NOT-FOR-YOU"} {
+			u.do(errand{Do: "udp", Local: []string{":0"}, Remote: p.remote.String(), Say: strings.Repeat(say, 9000/len(say))})
+			if _, err := u.try(errand{Do: "udp", Local: []string{":0"}, Remote: nobody, Say: say}); err == nil {
+				t.Fatalf("%s: somebody is there", nobody)
+			}
+		}
+	}
+	packets := k.all()
+	checkCanaries(t, packets, nil)
+	for _, family := range []uint8{4, 6} {
+		pieces := having(packets, func(p *Packet, s *sight) bool { return p.Data[14]>>4 == family && s.part })
+		errors := having(packets, func(p *Packet, s *sight) bool { return p.Data[14]>>4 == family && !s.part && !s.transport })
+		if len(pieces) != 2*7 || len(errors) != 1 {
+			t.Errorf("IPv%d: %d fragments, want 14; %d ICMP errors, want 1:\n%s", family, len(pieces), len(errors), lines(packets))
+		}
+	}
+}
+
 // A Next that waits ends with Close, and what it has lent is there until it is called
 // again.
 func TestClose(t *testing.T) {

@@ -50,7 +50,7 @@ func (t *tables) mark(uid uint32, s *selection, ethernet bool) asm.Instructions 
 		asm.StoreImm(asm.RFP, atTrimmed, 0, asm.Word),
 	)
 	c.transport(s, ethernet)
-	c.known(t)
+	c.known(t, uid)
 	c.owner(uid)
 	c.remember(t)
 	c.foreign(t)
@@ -207,9 +207,14 @@ func (c *code) destination() {
 
 // known is all that has to be done for a flow that is written down already, if it is its
 // own socket that sends: the cookie says so. A SYN begins anew, perhaps on an old socket.
-func (c *code) known(t *tables) {
+// And a socket changes hands when somebody else accepts the connection, or by fchown(2).
+func (c *code) known(t *tables, uid uint32) {
 	c.add(
 		asm.JSet.Imm(asm.R8, tcpSYN, "unknown"),
+		asm.Mov.Reg(asm.R1, asm.R6),
+		asm.FnGetSocketUid.Call(),
+		asm.LoadImm(asm.R1, int64(uid), asm.DWord),
+		asm.JNE.Reg(asm.R0, asm.R1, "unknown"),
 		asm.Mov.Reg(asm.R1, asm.R6),
 		asm.FnGetSocketCookie.Call(),
 		asm.JEq.Imm(asm.R0, 0, "unknown"),

@@ -12,6 +12,9 @@ type header struct {
 	key   flowKey // in the packet's direction
 	flags byte    // TCP
 	seq   uint32  // TCP
+
+	part   bool   // it is a fragment
+	number uint32 // of the datagram that it is a part of
 }
 
 // opens reports whether the packet asks for a new connection.
@@ -22,16 +25,7 @@ func (h *header) opens() bool {
 // parse reads a packet from its network header on into h, which is zero. It is ok if the
 // packet is one of TCP or UDP with its ports: no later fragment, nothing else.
 func (h *header) parse(b []byte) (ok bool) {
-	if len(b) == 0 {
-		return false
-	}
-	switch b[0] >> 4 {
-	case 4:
-		b, ok = parseIPv4(&h.key, b)
-	case 6:
-		b, ok = parseIPv6(&h.key, b)
-	}
-	if !ok || len(b) < 4 {
+	if b, ok = h.network(b); !ok || len(b) < 4 {
 		return false
 	}
 	copy(h.key.Ports[:], b)
@@ -48,24 +42,75 @@ func (h *header) parse(b []byte) (ok bool) {
 	return false
 }
 
+// parseQuote reads of the packet that an ICMP error quotes what says whose it is: b is
+// the error, from its network header on. Of the quoted transport header only the ports
+// need be there.
+func (h *header) parseQuote(b []byte) (ok bool) {
+	var outer header
+	if b, ok = outer.network(b); !ok || len(b) < 8 || !outer.isError(b[0]) {
+		return false
+	}
+	if b, ok = h.network(b[8:]); !ok || len(b) < 4 {
+		return false
+	}
+	copy(h.key.Ports[:], b)
+	return h.key.Proto == unix.IPPROTO_TCP || h.key.Proto == unix.IPPROTO_UDP
+}
+
+// isError reports whether a packet is an ICMP error, by its type: RFC 792, RFC 4443 §2.1.
+func (h *header) isError(typ byte) bool {
+	if h.key.Proto == unix.IPPROTO_ICMPV6 {
+		return h.key.Family == 6 && typ < 128
+	}
+	return h.key.Proto == unix.IPPROTO_ICMP && h.key.Family == 4 && (typ >= 3 && typ <= 5 || typ == 11 || typ == 12)
+}
+
+// network fills in what IP says, and returns what follows it: ok is false if that is
+// not the beginning of what IP carries.
+func (h *header) network(b []byte) (rest []byte, ok bool) {
+	if len(b) == 0 {
+		return nil, false
+	}
+	switch b[0] >> 4 {
+	case 4:
+		return h.parseIPv4(b)
+	case 6:
+		return h.parseIPv6(b)
+	}
+	return nil, false
+}
+
+// datagram returns a key for all fragments of one datagram: RFC 791 §3.2, RFC 8200 §4.5.
+func (h *header) datagram() flowKey {
+	k := h.key
+	if k.Family == 6 {
+		k.Proto = 0 // only the first one tells
+	}
+	binary.BigEndian.PutUint32(k.Ports[:], h.number)
+	return k
+}
+
 // parseIPv4 fills in the key and returns what follows the header: RFC 791 §3.1.
-func parseIPv4(key *flowKey, b []byte) ([]byte, bool) {
+func (h *header) parseIPv4(b []byte) ([]byte, bool) {
+	key := &h.key
 	if len(b) < 20 {
 		return nil, false
 	}
-	n := int(b[0]&0xf) * 4
-	if n < 20 || len(b) < n || binary.BigEndian.Uint16(b[6:])&0x1fff != 0 {
+	n, fragment := int(b[0]&0xf)*4, binary.BigEndian.Uint16(b[6:])
+	if n < 20 || len(b) < n {
 		return nil, false
 	}
 	key.Family, key.Proto = 4, b[9]
 	copy(key.Src[:], b[12:16])
 	copy(key.Dst[:], b[16:20])
-	return b[n:], true
+	h.part, h.number = fragment&0x3fff != 0, uint32(binary.BigEndian.Uint16(b[4:]))
+	return b[n:], fragment&0x1fff == 0
 }
 
 // parseIPv6 fills in the key but for its scope, and returns what follows the header and
 // its extensions: RFC 8200 §3, §4.
-func parseIPv6(key *flowKey, b []byte) ([]byte, bool) {
+func (h *header) parseIPv6(b []byte) ([]byte, bool) {
+	key := &h.key
 	if len(b) < 40 {
 		return nil, false
 	}
@@ -82,7 +127,12 @@ func parseIPv6(key *flowKey, b []byte) ([]byte, bool) {
 			}
 			n = (int(b[1]) + 1) * 8
 		case unix.IPPROTO_FRAGMENT:
-			if len(b) < 8 || binary.BigEndian.Uint16(b[2:])&0xfff8 != 0 {
+			if len(b) < 8 {
+				return nil, false
+			}
+			fragment := binary.BigEndian.Uint16(b[2:])
+			h.part, h.number = fragment&0xfff9 != 0, binary.BigEndian.Uint32(b[4:])
+			if fragment&0xfff8 != 0 {
 				return nil, false
 			}
 		default:

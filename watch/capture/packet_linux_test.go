@@ -85,7 +85,10 @@ func FuzzParse(f *testing.F) {
 		f.Add(unhex(f, p.hex))
 	}
 	f.Fuzz(func(t *testing.T, b []byte) {
-		var h header
+		var h, quote header
+		if quote.parseQuote(b) && quote.key.Proto != unix.IPPROTO_TCP && quote.key.Proto != unix.IPPROTO_UDP {
+			t.Errorf("a quote of %+v", quote.key)
+		}
 		if !h.parse(b) {
 			return
 		}

@@ -5,7 +5,7 @@ import (
 	"net/netip"
 )
 
-// pickedMax is how many sockets a picker remembers.
+// pickedMax is how many sockets a picker remembers, and how many fragmented datagrams.
 const pickedMax = 1 << 13
 
 // A picker keeps, of what may be shown, what was asked for and the filter of the kernel
@@ -19,6 +19,7 @@ type picker struct {
 	addresses []netip.Prefix
 
 	picked  map[uint64]bool  // by cookie
+	parts   map[flowKey]bool // by the key of the datagram
 	flows   map[flowKey]bool // of this block
 	sockets map[uint32]bool  // of the tree, in this block; nil: not looked yet
 }
@@ -27,6 +28,7 @@ func newPicker(c *Capture, cfg *Config) *picker {
 	p := &picker{
 		tables: c.keeper.tables, keeper: c.keeper, diag: c.diag, tree: c.keeper.tree,
 		flows: map[flowKey]bool{}, picked: map[uint64]bool{},
+		parts: map[flowKey]bool{},
 	}
 	if c.info.Method != ByKernel {
 		p.addresses = cfg.Addresses
@@ -40,17 +42,44 @@ func (p *picker) begin() {
 	if len(p.picked) > pickedMax {
 		clear(p.picked)
 	}
+	if len(p.parts) > pickedMax {
+		clear(p.parts)
+	}
 }
 
-func (p *picker) admit(_ int, s *sight, _ *Packet) verdict {
-	if p.wants(s) {
+func (p *picker) admit(_ int, s *sight, packet *Packet) verdict {
+	wanted := false
+	switch {
+	case s.transport:
+		if wanted = p.wants(s); s.part {
+			p.parts[s.datagram()] = wanted
+		}
+	case s.part:
+		wanted = p.parts[s.datagram()]
+	default:
+		wanted = p.wantsQuoted(s, packet)
+	}
+	if wanted {
 		return shown
 	}
 	return unwanted
 }
 
-// wants reports whether a packet was asked for. One without ports, such as a later
-// fragment, is of no process and no address.
+// wantsQuoted reports whether a packet is an ICMP error about one that was asked for,
+// whichever end has sent that.
+func (p *picker) wantsQuoted(s *sight, packet *Packet) bool {
+	quote := sight{direction: Both, index: s.index, time: s.time}
+	if quote.transport = quote.parseQuote(packet.Data[s.network:]); !quote.transport {
+		return false
+	}
+	if quote.key.Family == 6 {
+		quote.key.scoped(s.index)
+	}
+	return p.wants(&quote)
+}
+
+// wants reports whether a packet was asked for. One without ports is of no process and
+// no address.
 func (p *picker) wants(s *sight) bool {
 	if !s.transport || !p.address(s) {
 		return false

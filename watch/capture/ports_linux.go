@@ -48,6 +48,13 @@ type answer struct {
 	asked, answered int64
 }
 
+// isOthers reports whether the socket belongs to somebody else now. One that is closed, but
+// still sends, older kernels say to be root's.
+func (a *answer) isOthers(uid uint32) bool {
+	closed := a.Inode == 0 && a.UID == 0
+	return a.hasOwner() && a.UID != uid && !closed
+}
+
 // begin judges the flows of packets that came together, or asks for more packets.
 func (g *portGate) begin(all []sight, r *ring) (more bool, err error) {
 	answers := g.ask(all)
@@ -131,6 +138,8 @@ func (g *portGate) prove(key flowKey, a *answer, quiet bool) provedFlow {
 	switch {
 	case !a.there:
 		return old // up to when it was last seen
+	case known && old.cookie == a.Cookie && a.isOthers(g.uid):
+		return old // up to when it was last seen as the owner's: it has changed hands
 	case known && old.cookie == a.Cookie: // also in TIME-WAIT, where nobody owns it
 		old.until, old.first = a.asked, 0
 	case !a.hasOwner() || a.UID != g.uid:

@@ -174,3 +174,22 @@ func TestPortProofs(t *testing.T) {
 		t.Errorf("a socket that waits since 45 is known from %d", f.from)
 	}
 }
+
+// A socket that has changed hands proves nothing from then on.
+func TestPortProofEndsWithTheOwner(t *testing.T) {
+	t.Parallel()
+	key := keyOf(unix.IPPROTO_TCP, netip.MustParseAddrPort("192.0.2.1:1000"), netip.MustParseAddrPort("192.0.2.2:7"), 0)
+	g := &portGate{asker: asker{uid: firstUser}, known: map[flowKey]provedFlow{key: {cookie: 3, from: 10, until: 20}}}
+	a := &answer{socketEntry: socketEntry{Cookie: 3, UID: secondUser, Inode: 7, State: 1, Remote: key.destination()}, there: true, asked: 80, answered: 90}
+	if f := g.prove(key, a, true); !f.covers(0, 15) || f.covers(0, 50) {
+		t.Errorf("it proves from %d until %d", f.from, f.until)
+	}
+	if f, still := g.known[key]; still {
+		t.Errorf("it is still known, from %d until %d", f.from, f.until)
+	}
+	g.known[key] = provedFlow{cookie: 3, from: 10, until: 20}
+	a.UID, a.Inode = 0, 0
+	if f := g.prove(key, a, true); !f.covers(0, 50) {
+		t.Error("a socket that is closed is somebody else's")
+	}
+}

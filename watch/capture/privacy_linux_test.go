@@ -2,9 +2,11 @@ package capture
 
 import (
 	"bytes"
+	"cmp"
 	"errors"
 	"flag"
 	"fmt"
+	"io"
 	"net"
 	"net/netip"
 	"runtime"
@@ -400,5 +402,52 @@ func TestTunnel(t *testing.T) {
 	outside := having(packets, func(p *Packet, _ *sight) bool { return p.Name != "tunnel0" })
 	if len(said) != 44 || len(outside) != 0 {
 		t.Errorf("%d packets with what was said, want 44; %d outside of the tunnel:\n%s", len(said), len(outside), lines(outside))
+	}
+}
+
+// A connection whose socket changes hands, as it does when somebody else accepts what a
+// listener of the owner's has let in, is the owner's no longer.
+func TestSocketGivenAway(t *testing.T) {
+	t.Parallel()
+	a, b := netns.Two(t)
+	serveAll(t, b, ":7")
+	var c net.Conn
+	if err := a.Inside(func() (err error) {
+		c, err = net.Dial("tcp", netip.AddrPortFrom(b.V4, 7).String())
+		return err
+	}); err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	first, second := openOn(t, a, nil), openOn(t, a, &Config{UID: firstUser})
+	say := func(text string) {
+		t.Helper()
+		if _, err := io.WriteString(c, text); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := io.ReadFull(c, make([]byte, len(text))); err != nil {
+			t.Fatal(err)
+		}
+	}
+	say("before")
+	raw, err := c.(*net.TCPConn).SyscallConn()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmp.Or(raw.Control(func(fd uintptr) { err = unix.Fchown(int(fd), firstUser, firstUser) }), err); err != nil {
+		t.Fatal(err)
+	}
+	say("after")
+	for name, k := range map[string]struct {
+		*catch
+		before, after int
+	}{"who had it": {first, 2, 0}, "who has it": {second, 0, 2}} {
+		packets := k.all()
+		for text, want := range map[string]int{"before": k.before, "after": k.after} {
+			said := having(packets, func(p *Packet, _ *sight) bool { return bytes.Contains(p.Data, []byte(text)) })
+			if len(said) != want {
+				t.Errorf("%s: %q was seen %d times, want %d:\n%s", name, text, len(said), want, lines(packets))
+			}
+		}
 	}
 }

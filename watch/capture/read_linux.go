@@ -191,8 +191,8 @@ func (c *Capture) packet(f frame, p *Packet) (network int) {
 
 // look fills in s.
 func (s *sight) look(p *Packet, network int) {
-	s.direction, s.index, s.time = p.Direction, uint32(p.Interface), p.Time
-	s.transport = s.parse(p.Data[min(network, len(p.Data)):])
+	s.direction, s.index, s.time, s.network = p.Direction, uint32(p.Interface), p.Time, min(network, len(p.Data))
+	s.transport = s.parse(p.Data[s.network:])
 	if s.key.Family == 6 {
 		s.key.scoped(s.index)
 	}
