@@ -185,7 +185,7 @@ func closing(e *flow.Event) string {
 	case !e.Packet.TCP.Flags.Has(packet.FIN) || e.Marks&flow.Retransmission != 0:
 		return ""
 	case e.Flow.Half(other(e.From)).FIN:
-		return "FIN: close(), the " + string(e.From) + " will send no more either"
+		return "FIN: close() or shutdown(), the " + string(e.From) + " will send no more either"
 	}
 	return "FIN: close() or shutdown(), the " + string(e.From) + " will send no more"
 }

@@ -31,7 +31,7 @@ func TestDiagram(t *testing.T) {
 		`#1   0.003000 client ──PSH, ACK────────────▶ server  seq 1:7 ack 1 win 1000  "hello\n"`,
 		`#1   0.004000 client ◀────────────PSH, ACK── server  seq 1:7 ack 7 win 1000  "HELLO\n"`,
 		"#1   0.005000 client ──FIN, ACK────────────▶ server  seq 7 ack 7 win 1000  FIN: close() or shutdown(), the client will send no more",
-		"#1   0.006000 client ◀────────────FIN, ACK── server  seq 7 ack 8 win 1000  FIN: close(), the server will send no more either",
+		"#1   0.006000 client ◀────────────FIN, ACK── server  seq 7 ack 8 win 1000  FIN: close() or shutdown(), the server will send no more either",
 		"#1   0.007000 client ──ACK─────────────────▶ server  seq 8 ack 8 win 1000  both directions are closed",
 		"#1 tcp (192.0.2.1:51213, 192.0.2.2:15213): closed by client, after 7.00 ms",
 		"   client sent 6 bytes in 5 segments, RTT 1.00 ms (1.00 ms to 1.00 ms)",
@@ -354,7 +354,7 @@ func TestRecorder(t *testing.T) {
 		" [connected: connect() returns, accept() can return] tun0/tcp",
 		" [] tun0/tcp", " [] tun0/tcp",
 		" [FIN: close() or shutdown(), the client will send no more] tun0/tcp",
-		" [FIN: close(), the server will send no more either] tun0/tcp",
+		" [FIN: close() or shutdown(), the server will send no more either] tun0/tcp",
 		" [both directions are closed] tun0/tcp",
 	}
 	if !slices.Equal(got, want) {
