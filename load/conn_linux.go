@@ -302,6 +302,7 @@ func (c *conn) datagram(p []byte, now int64) {
 			t.Verified++
 		} else {
 			t.Corrupt++
+			t.failed(a.fault.Class, a.fault)
 		}
 		return
 	}

@@ -124,7 +124,7 @@ func (v *Verdict) notes(r *Report) {
 	add(r.Unsent > 0, "%d messages were due and not sent: no connection was free for them", r.Unsent)
 	add(r.starvation() > hungry, "its event loop was ready to run and waited for a processor %.0f %% of the time: other programs, perhaps the server, have it", 100*r.starvation())
 	add(r.stolen() > hungry/4, "this machine's processors were another machine's %.0f %% of the time", 100*r.stolen())
-	add(r.LongestPause > longPause, "the tool's garbage collector has stopped it for %v", r.LongestPause)
+	add(r.LongestPause > longPause, "the tool's garbage collector has stopped it for %v", Round(r.LongestPause))
 	add(r.Plan.NoVerify, "the answers were not compared")
 	add(r.Stopped, "the run was ended early")
 	for _, q := range Quantiles {
