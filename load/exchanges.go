@@ -89,7 +89,7 @@ func (t *talker) roundTrip(conn net.Conn) error {
 	conn.SetDeadline(time.Now().Add(t.run.plan.Timeout))
 	sent := make(chan error, 1)
 	go func() { sent <- t.sendAll(conn) }()
-	buf := make([]byte, min(t.lane.size, 64<<10))
+	buf := make([]byte, min(t.lane.size+enough, 64<<10)) // with room for what nobody has sent
 	for patient := false; ; {
 		n, err := conn.Read(buf)
 		if fault := t.take(buf[:n]); fault != nil {

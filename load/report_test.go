@@ -91,6 +91,9 @@ func TestQuantilesCountTheUnanswered(t *testing.T) {
 	if f := r.Percentile(r.Latency, 100); f.Withheld == "" {
 		t.Errorf("the longest of what was not all answered: %+v", f)
 	}
+	if r.Connect.RecordValue(1000); r.Percentile(r.Connect, 100).Withheld != "" {
+		t.Errorf("the one connection: %+v", r.Percentile(r.Connect, 100))
+	}
 	whole := made(9900, nil)
 	if f := whole.Percentile(whole.Latency, 100); f.Withheld != "" || f.Cell() == "–" {
 		t.Errorf("%+v", f)
@@ -292,6 +295,16 @@ func TestCompare(t *testing.T) {
 	}
 	if d := verdicts(slower, a, 0.05)["latency p50"]; d.Verdict != "better" || d.Regression {
 		t.Errorf("%+v", d)
+	}
+	if notes := Notes(a, same); len(notes) != 0 {
+		t.Errorf("of the same: %q", notes)
+	}
+	lossy := made(20000, func(r *Report) { r.Sent, r.Due, r.Lost, r.Plan.Conns = 30000, 30000, 10000, 7 }).Document()
+	if _, compared := verdicts(a, lossy, 0.05)["latency p90"]; compared {
+		t.Error("p90 was compared with one that is withheld")
+	}
+	if notes := strings.Join(Notes(a, lossy), "\n"); !strings.Contains(notes, "latency p90 is not compared: of B, 10000 of 30000") || !strings.Contains(notes, "conns: 1 of A, 7 of B") {
+		t.Errorf("%s", notes)
 	}
 	few := made(20000, nil).Document()
 	if i := few.rate(); i.High-i.Low > 0.1*i.Value || i.High <= i.Low {

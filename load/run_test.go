@@ -312,6 +312,39 @@ func TestLyingDatagramServers(t *testing.T) {
 	}
 }
 
+// A datagram that comes when it is too late, and wrong, is one of the errors.
+func TestLateAndWrong(t *testing.T) {
+	t.Parallel()
+	yodeltest.NeedLinux(t)
+	var first []byte
+	target := datagramServer(t, func(n int, p []byte, send func([]byte)) {
+		if n == 1 {
+			first = bytes.Clone(p)
+			return
+		}
+		first[20] ^= 1
+		send(first) // it was given up, or the second would not have been sent
+		send(p)
+	})
+	r := mustRun(t, Plan{Target: target, Count: 2, Timeout: 50 * time.Millisecond})
+	if r.Late != 1 || r.Corrupt != 1 || r.Errors[Corrupt] != 1 || r.Lost != 0 {
+		t.Errorf("%+v %v", r.Counts, r.Errors)
+	}
+}
+
+// In an open loop what a time-out has made room for is sent then, though nothing else happens.
+func TestTimeoutMakesRoom(t *testing.T) {
+	t.Parallel()
+	yodeltest.NeedLinux(t)
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	defer cancel()
+	target := datagramServer(t, func(int, []byte, func([]byte)) {})
+	r, err := Run(ctx, Plan{Target: target, Pace: Constant(1000), Count: 3, Timeout: 20 * time.Millisecond})
+	if err != nil || r.Lost != 3 || r.Stopped {
+		t.Errorf("%+v, %v", r.Counts, err)
+	}
+}
+
 func TestHTTP(t *testing.T) {
 	t.Parallel()
 	n := 0

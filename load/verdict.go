@@ -40,7 +40,7 @@ func judge(r *Report) Verdict {
 	v := Verdict{}
 	switch {
 	case r.Errors[NoPort] > 0:
-		v.client(r, fmt.Sprintf("%d connections found no free port here: spread them with more source addresses", r.Errors[NoPort]))
+		v.client(r, fmt.Sprintf("%d connections found no free port here, or an address that is not this host's: spread them with more source addresses, of its own", r.Errors[NoPort]))
 	case r.Errors[NoFile] > 0:
 		v.client(r, fmt.Sprintf("%d connections found no free descriptor here: raise the limit (ulimit -n)", r.Errors[NoFile]))
 	case r.Latency.TotalCount() == 0:
@@ -63,6 +63,9 @@ func judge(r *Report) Verdict {
 func (v *Verdict) client(r *Report, why string) {
 	v.Limit = LimitClient
 	v.Text = fmt.Sprintf("client was the limit above %.0f/s", r.Rate())
+	if r.Latency.TotalCount() == 0 {
+		v.Text = "client was the limit: nothing was answered"
+	}
 	v.Reasons = append(v.Reasons, why)
 }
 

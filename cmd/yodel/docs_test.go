@@ -159,7 +159,7 @@ func TestJSONIsDocumented(t *testing.T) {
 	}
 	loads := s.check(t, loadLines(t, srv, dir), "load")
 	srv.stop(t)
-	want("load", loads, "progress", "report", "try", "difference")
+	want("load", loads, "progress", "report", "try", "difference", "note")
 	want("serve", s.check(t, srv.out.String(), "serve", "Traces"), "listening", "accept", "refuse", "close", "note")
 	want("call", s.check(t, called.String(), "call"),
 		"connecting", "failed", "connected", "sent", "received", "shutdown", "eof", "closed", "verified")
@@ -226,6 +226,7 @@ func TestJSONDocumentIsComplete(t *testing.T) {
 	same("progress", withoutData(fieldNames(s, "load/progress")), withoutData(tags(reflect.TypeFor[progressJSON](), "")))
 	same("try", fieldNames(s, "load/try"), tags(reflect.TypeFor[tryJSON](), ""))
 	same("difference", fieldNames(s, "load/difference"), tags(reflect.TypeFor[differenceJSON](), ""))
+	same("note", fieldNames(s, "load/note"), tags(reflect.TypeFor[noteJSON](), ""))
 	for _, class := range constants(t, "../../load/fault.go", "Class") {
 		if !strings.Contains(text, "\n| `"+class+"` | ") {
 			t.Errorf("docs/json.md does not tell of the class of errors %s", class)
