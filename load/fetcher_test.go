@@ -84,6 +84,9 @@ func TestPhasesOfRequests(t *testing.T) {
 	if n := r.FirstByte.TotalCount(); n != 1 || r.Connect.TotalCount() != 1 || r.Connections != 1 {
 		t.Errorf("%d first bytes of %d connections, %d of which made", n, r.Connections, r.Connect.TotalCount())
 	}
+	if d := r.Document(); d.Size != 0 {
+		t.Errorf("messages of %d bytes", d.Size)
+	}
 	for _, s := range r.Slowest {
 		if len(seen.saw[s.ID]) == 0 {
 			t.Errorf("%v is not in the trace: %v", s.ID, seen.saw)
