@@ -283,4 +283,9 @@ func TestTimeWithoutAnswers(t *testing.T) {
 	if r.Verified != 10 || r.Elapsed < 200*time.Millisecond || r.Rate() > 50 {
 		t.Errorf("%+v in %v", r.Counts, r.Elapsed)
 	}
+	target = serve(t, func(c net.Conn) { io.CopyN(c, c, 640) })
+	r = mustRun(t, Plan{Target: target, Conns: 5, Reconnect: -1, Pace: Constant(1000), Duration: 200 * time.Millisecond})
+	if r.Failures() == 0 || r.Elapsed < 200*time.Millisecond {
+		t.Errorf("with errors between: %+v %v in %v", r.Counts, r.Errors, r.Elapsed)
+	}
 }

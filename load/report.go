@@ -49,7 +49,7 @@ func (r *run) report(ctx context.Context, before observed) *Report {
 		last = r.now()
 	}
 	if p := &r.plan; p.Duration > 0 && p.Count == 0 && (p.Pace != nil || len(all.errors) > 0) {
-		last = max(last, min(r.until, r.now())) // in that time messages were due, or waited for in vain
+		last = max(last, r.lasted()) // in that time messages were due, or waited for in vain
 	}
 	for _, t := range r.sums.targets {
 		all.name.merge(&t.name)
@@ -69,6 +69,18 @@ func (r *run) report(ctx context.Context, before observed) *Report {
 	rep.Testimony = r.testimony(before, rep.Elapsed)
 	rep.Verdict = judge(rep)
 	return rep
+}
+
+// lasted is when a run with a duration was over: at its end, if an open loop has come to it.
+func (r *run) lasted() int64 {
+	for _, d := range r.drivers {
+		for _, g := range d.counts().groups {
+			if g.feed == nil || g.feed.next != end {
+				return min(r.until, r.now())
+			}
+		}
+	}
+	return r.until
 }
 
 // Open reports whether it was an open loop.

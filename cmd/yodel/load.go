@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"crypto/tls"
 	"errors"
@@ -523,7 +524,7 @@ func (l *loading) judge(r *load.Report) error {
 	case r.Corrupt > 0:
 		return &wrongError{fmt.Sprintf("%d of %d answers were wrong: %v", r.Corrupt, r.Received, first), call.StatusWrong}
 	case r.Lost > 0 && r.Verified+r.Unverified > 0:
-		return &wrongError{fmt.Sprintf("%d of %d messages were lost: %v", r.Lost, r.Sent, lossOf(first)), call.StatusWrong}
+		return &wrongError{fmt.Sprintf("%d of %d messages were lost: %v", r.Lost, r.Sent, lossOf(r)), call.StatusWrong}
 	case first != nil:
 		return &wrongError{fmt.Sprintf("errors: %d, the first: %v", r.Failures(), first), statusOf(firstClass(r), first)}
 	}
@@ -560,9 +561,12 @@ func firstClass(r *load.Report) load.Class {
 	return ""
 }
 
-func lossOf(err error) error {
-	if err == nil {
-		return errors.New("no answer came in time")
+// lossOf returns why messages were lost: a connection that was refused has mostly had none yet.
+func lossOf(r *load.Report) error {
+	for _, c := range []load.Class{load.ResetClass, load.EarlyClose, load.Timeout} {
+		if err := r.Examples[c]; err != nil {
+			return err
+		}
 	}
-	return err
+	return cmp.Or(r.FirstError(), errors.New("no answer came in time"))
 }

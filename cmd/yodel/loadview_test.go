@@ -43,6 +43,8 @@ func TestJudgement(t *testing.T) {
 	report := func(c load.Class, err error) *load.Report {
 		return &load.Report{Errors: map[load.Class]int64{c: 4}, Examples: map[load.Class]error{c: err}, Counts: load.Counts{Sent: 4, Received: 4, Verified: 4}}
 	}
+	broken := report(load.Refused, errors.New("refused"))
+	broken.Lost, broken.Examples[load.EarlyClose] = 2, io.EOF
 	l := &loading{loadFlags: &loadFlags{}}
 	for _, tt := range []struct {
 		r      *load.Report
@@ -51,6 +53,7 @@ func TestJudgement(t *testing.T) {
 	}{
 		{report(load.EarlyClose, io.EOF), call.StatusBroken, "errors: 4, the first: EOF"},
 		{report(load.Unasked, &load.Fault{Class: load.Unasked}), call.StatusWrong, "errors: 4, the first: connection 0, byte 0: 0x00 came, and nothing more was to come"},
+		{broken, call.StatusWrong, "2 of 4 messages were lost: EOF"},
 		{report(load.Other, errors.New("odd")), call.StatusFailed, "errors: 4, the first: odd"},
 	} {
 		if err := l.judge(tt.r); err == nil || err.Error() != tt.text || call.ExitStatus(err) != tt.status {
