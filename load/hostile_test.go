@@ -257,6 +257,23 @@ func TestZerosAreWrong(t *testing.T) {
 	}
 }
 
+// The first byte of a server that speaks before it is asked is none of an answer.
+func TestServerThatSpeaksFirst(t *testing.T) {
+	t.Parallel()
+	for _, way := range ways("tcp", "tls") {
+		spoke := make(chan bool)
+		target := serveAt(t, sock.Address{Network: way.network, Host: "127.0.0.1"}, func(c net.Conn) {
+			io.WriteString(c, "hello")
+			close(spoke)
+			io.Copy(io.Discard, c)
+		})
+		r := mustRun(t, Plan{Target: target, Count: 1, TLS: insecure, Driver: way.driver, Opened: func() { <-spoke }, Timeout: 2 * time.Second})
+		if r.Failures() != 1 || r.FirstByte.TotalCount() > r.Sent {
+			t.Errorf("%v: %+v %v, first byte of %d", way, r.Counts, r.Errors, r.FirstByte.TotalCount())
+		}
+	}
+}
+
 // What is due is counted as that while others go on, where all connections of an event loop are broken.
 func TestDueWhereAllIsBroken(t *testing.T) {
 	t.Parallel()

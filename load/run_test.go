@@ -312,6 +312,30 @@ func TestLyingDatagramServers(t *testing.T) {
 	}
 }
 
+// A socket sends as many datagrams as are answered, however many it remembers; and when one that was
+// lost is given up, as many are under way as before.
+func TestManyDatagrams(t *testing.T) {
+	t.Parallel()
+	yodeltest.NeedLinux(t)
+	target := datagramServer(t, func(_ int, p []byte, send func([]byte)) { send(p) })
+	for _, p := range []Plan{{}, {Pipeline: 4}, {Pace: Constant(20000)}} {
+		p.Target, p.Count, p.Timeout = target, 3*window, 20*time.Second
+		clean(t, mustRun(t, p), p.Count)
+	}
+	d := newDatagrams(newStream(1, 0, 0), 16, 4, true, 1000)
+	p := make([]byte, 16)
+	kept := bytes.Clone(d.begin(p, 0, 0))
+	for n := int64(1); !d.full(); n++ {
+		d.received(d.begin(p, n, n), 1)
+	}
+	if d.next != window || d.expire(1000) != 1 || d.full() || d.first != d.next {
+		t.Errorf("%d were sent, from %d on they are under way, full: %v", d.next, d.first, d.full())
+	}
+	if a := d.received(kept, 1); !a.known || !a.late {
+		t.Errorf("what was given up: %+v", a)
+	}
+}
+
 // A datagram that comes when it is too late, and wrong, is one of the errors.
 func TestLateAndWrong(t *testing.T) {
 	t.Parallel()
