@@ -48,7 +48,7 @@ func (r *run) report(ctx context.Context, before observed) *Report {
 	if all.Answered() == 0 {
 		last = r.now()
 	}
-	if p := &r.plan; p.Duration > 0 && p.Count == 0 && (p.Pace != nil || len(all.errors) > 0) {
+	if p := &r.plan; p.Duration > 0 && (p.Count == 0 || all.Due < p.Count) && (p.Pace != nil || len(all.errors) > 0) {
 		last = max(last, r.lasted()) // in that time messages were due, or waited for in vain
 	}
 	for _, t := range r.sums.targets {

@@ -7,6 +7,7 @@ import (
 	"math"
 	"math/rand/v2"
 	"net/netip"
+	"runtime"
 	"strings"
 	"testing"
 	"time"
@@ -75,6 +76,30 @@ func TestVerdicts(t *testing.T) {
 		if r.Verdict.Limit != tt.limit || !strings.Contains(said, tt.says) {
 			t.Errorf("%s: %s: %s; want %s and %q", tt.what, r.Verdict.Limit, said, tt.limit, tt.says)
 		}
+	}
+}
+
+// Where goroutines do all, the whole process's time says whether it could have done more.
+func TestTestimonyOfGoroutines(t *testing.T) {
+	t.Parallel()
+	procs := time.Duration(runtime.GOMAXPROCS(0))
+	before := observed{at: time.Unix(1000, 0), waited: time.Second}
+	after := observed{at: time.Unix(1010, 0), waited: time.Second + 4*time.Second*procs}
+	r := made(20000, func(r *Report) {
+		r.Elapsed = 10 * time.Second
+		r.Testimony = Testimony{Driver: Goroutines, Busy: -1, Starved: -1, CPU: 6 * time.Second * procs}
+		r.ofGoroutines(&before, &after)
+	})
+	if r.Busy != 0.6 || r.Starved != 4*time.Second || r.Verdict.Limit != LimitClient || r.Verdict.Reasons[0] != "it was at work, or waited for a processor, 100 % of the time" {
+		t.Errorf("busy %v, starved %v: %+v", r.Busy, r.Starved, r.Verdict)
+	}
+	unknown := Testimony{Driver: Goroutines, Busy: -1, Starved: -1}
+	if unknown.ofGoroutines(&before, &after); unknown.Busy != -1 || unknown.Starved != -1 {
+		t.Errorf("%+v", unknown)
+	}
+	over := mustRun(t, Plan{Target: serveAt(t, sock.Address{Network: "tls", Host: "127.0.0.1"}, echo), TLS: insecure, Count: 100})
+	if known := cpuTime() > 0; known != (over.Busy > 0) {
+		t.Errorf("a run over TLS was busy %v", over.Busy)
 	}
 }
 

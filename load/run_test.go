@@ -176,6 +176,7 @@ func TestDurationEndsTheRun(t *testing.T) {
 	for name, p := range map[string]Plan{
 		"closed": {},
 		"open":   {Pace: Constant(1000)},
+		"both":   {Pace: Constant(1000), Count: 1 << 40},
 		"own":    {NewConns: true},
 	} {
 		for _, way := range ways("tcp", "tls") {
@@ -188,6 +189,9 @@ func TestDurationEndsTheRun(t *testing.T) {
 			}
 			if r.Verified == 0 || r.Elapsed < 30*time.Millisecond || r.Lost+r.Unfinished+r.Unsent != 0 {
 				t.Errorf("%s over %v: %+v in %v", name, way, r.Counts, r.Elapsed)
+			}
+			if p.Pace != nil && r.Elapsed < p.Duration {
+				t.Errorf("%s over %v: it lasted %v of %v", name, way, r.Elapsed, p.Duration)
 			}
 			if due := p.Duration.Milliseconds(); p.Pace != nil && r.Due != due {
 				t.Errorf("%s over %v: %d were due, want %d", name, way, r.Due, due)
