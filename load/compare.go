@@ -3,8 +3,11 @@ package load
 import (
 	"fmt"
 	"math"
+	"strings"
 
 	"github.com/HdrHistogram/hdrhistogram-go"
+
+	"yodel/internal/escape"
 )
 
 // An Interval is an estimate and its 95 % confidence interval.
@@ -42,7 +45,7 @@ func Compare(a, b *Document, tolerance float64) ([]Difference, error) {
 			return nil, fmt.Errorf("the second run: %w", err)
 		}
 		for _, q := range Quantiles {
-			if enoughFor(ha, q) && enoughFor(hb, q) {
+			if enoughFor(ha, q) && enoughFor(hb, q) && a.withheld(name, q) == "" && b.withheld(name, q) == "" {
 				all = append(all, Difference{Figure: name + " p" + digits(q), Unit: "µs", A: interval(ha, q), B: interval(hb, q)})
 			}
 		}
@@ -51,6 +54,56 @@ func Compare(a, b *Document, tolerance float64) ([]Difference, error) {
 		all[i].judge(i == 0, tolerance)
 	}
 	return all, nil
+}
+
+// withheld is why a run has not told a percentile; empty: it has.
+func (d *Document) withheld(name string, q float64) string {
+	return d.Withheld[name+"_us.p"+strings.ReplaceAll(digits(q), ".", "")]
+}
+
+// Notes returns what a reader of a comparison must know, in sentences: which percentiles one
+// of the runs has withheld, though there were answers enough, and in what the plans differ.
+func Notes(a, b *Document) []string {
+	var notes []string
+	for i, d := range []*Document{a, b} {
+		for _, name := range []string{"latency", "service"} {
+			h, err := d.histogram(name)
+			for _, q := range Quantiles {
+				if why := d.withheld(name, q); why != "" && err == nil && enoughFor(h, q) {
+					notes = append(notes, fmt.Sprintf("%s p%s is not compared: of %c, %s", name, digits(q), 'A'+rune(i), escape.String(why)))
+				}
+			}
+		}
+	}
+	for _, f := range []struct {
+		name string
+		a, b any
+	}{
+		{"loop", a.Loop, b.Loop},
+		{"rate_asked", a.Asked, b.Asked},
+		{"conns", a.Conns, b.Conns},
+		{"pipeline", a.Pipeline, b.Pipeline},
+		{"size", a.Size, b.Size},
+		{"new_conns", a.NewConns, b.NewConns},
+		{"upper", a.Upper, b.Upper},
+		{"no_verify", a.NoVerify, b.NoVerify},
+		{"reconnect", a.Reconnect, b.Reconnect},
+		{"errors", a.failures(), b.failures()},
+		{"limit", a.Limit, b.Limit},
+	} {
+		if f.a != f.b {
+			notes = append(notes, escape.String(fmt.Sprintf("%s: %v of A, %v of B", f.name, f.a, f.b)))
+		}
+	}
+	return notes
+}
+
+// failures is how many errors there were.
+func (d *Document) failures() (sum int64) {
+	for _, n := range d.Errors {
+		sum += n
+	}
+	return sum
 }
 
 func enoughFor(h *hdrhistogram.Histogram, q float64) bool {

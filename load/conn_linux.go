@@ -263,7 +263,9 @@ func (c *conn) heard(n int, now int64) {
 	c.set.tally.BytesIn += int64(n)
 	if !c.spoke {
 		c.spoke = true
-		c.set.tally.firstByte.record(now - c.oldest())
+		if c.flying() > 0 { // else it is no answer
+			c.set.tally.firstByte.record(now - c.oldest())
+		}
 	}
 }
 
@@ -302,6 +304,7 @@ func (c *conn) datagram(p []byte, now int64) {
 			t.Verified++
 		} else {
 			t.Corrupt++
+			t.failed(a.fault.Class, a.fault)
 		}
 		return
 	}
@@ -377,7 +380,7 @@ func (c *conn) expire(now int64) {
 		c.guard(c.dgram.at(c.dgram.first).sent)
 	}
 	if lost > 0 {
-		c.refill(now, int(lost))
+		c.refill(now, c.looper.run.plan.Pipeline) // the window may have kept others from being sent, too
 	}
 }
 

@@ -126,6 +126,9 @@ func (d *datagrams) received(p []byte, conns int) answer {
 	case dgramFlying:
 		g.state = dgramAnswered
 		d.flying--
+		for d.first < d.next && d.at(d.first).state != dgramFlying { // so that the window has room for others
+			d.first++
+		}
 	}
 	a.fault = d.check(p, n)
 	a.right = a.fault == nil

@@ -163,6 +163,9 @@ func (r *Report) Document() *Document {
 	if r.Open() {
 		d.Loop, d.Asked = "open", p.Pace.Rate()
 	}
+	if !p.has("tcp", "tls", "udp", "unix") {
+		d.Size = 0 // a page is as long as its server makes it
+	}
 	d.times(r)
 	d.parts(r)
 	return d

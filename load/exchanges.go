@@ -9,7 +9,7 @@ import (
 
 // exchanges makes one exchange after the other.
 func (t *talker) exchanges() error {
-	for {
+	for t.ctx.Err() == nil {
 		t.mu.Lock()
 		flying := t.lane.flying()
 		var s slot
@@ -32,6 +32,7 @@ func (t *talker) exchanges() error {
 			}
 		}
 	}
+	return errOver
 }
 
 // exchange makes one exchange and counts it.
@@ -51,6 +52,7 @@ func (t *talker) exchange(s slot) (err error) {
 	switch {
 	case err != nil:
 		t.count(err)
+		t.lane.suspect = nil // the next message has a connection of its own
 	case t.http[t.group] != nil:
 		t.present = now
 		t.lane.first++
@@ -87,22 +89,25 @@ func (t *talker) roundTrip(conn net.Conn) error {
 	conn.SetDeadline(time.Now().Add(t.run.plan.Timeout))
 	sent := make(chan error, 1)
 	go func() { sent <- t.sendAll(conn) }()
-	buf := make([]byte, min(t.lane.size, 64<<10))
-	for {
+	buf := make([]byte, min(t.lane.size+enough, 64<<10)) // with room for what nobody has sent
+	for patient := false; ; {
 		n, err := conn.Read(buf)
 		if fault := t.take(buf[:n]); fault != nil {
 			return fault
 		}
 		t.mu.Lock()
-		whole := t.lane.flying() == 0
+		whole, right := t.lane.flying() == 0, t.lane.suspect == nil
 		t.mu.Unlock()
 		switch {
-		case whole:
+		case whole && right:
 			return <-sent
 		case err != nil:
 			conn.Close()
 			<-sent
 			return t.cut(err)
+		case !right && !patient: // what follows tells more, but is not waited for long
+			patient = true
+			conn.SetReadDeadline(time.Now().Add(patience))
 		}
 	}
 }

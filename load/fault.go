@@ -62,6 +62,9 @@ func (f *Fault) Error() string {
 	at := fmt.Sprintf("connection %d, byte %d", f.Conn, f.Offset)
 	switch f.Class {
 	case Truncated:
+		if f.Bytes == 0 {
+			return fmt.Sprintf("%s: the answer ends here, and is not whole", at)
+		}
 		return fmt.Sprintf("%s: the answer ends here, %d bytes are missing", at, f.Bytes)
 	case Unasked:
 		return fmt.Sprintf("%s: 0x%02x came, and nothing more was to come", at, f.Got)
@@ -165,6 +168,8 @@ func classOf(err error) Class {
 		return fault.Class
 	case errors.As(err, &status):
 		return Status
+	case errors.Is(err, errUnasked):
+		return Unasked
 	case errors.Is(err, syscall.ECONNREFUSED), errors.Is(err, syscall.ENOENT):
 		return Refused
 	case errors.Is(err, syscall.EADDRNOTAVAIL), errors.Is(err, syscall.EADDRINUSE):

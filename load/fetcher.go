@@ -4,13 +4,18 @@ import (
 	"bytes"
 	"context"
 	"crypto/tls"
+	"errors"
 	"fmt"
 	"io"
 	"net"
 	"net/http"
 	"net/http/httptrace"
+	"net/url"
 	"sync"
 	"time"
+
+	"yodel/sock"
+	"yodel/trace"
 )
 
 // A fetcher gets a page over and over: HTTP/1.1 by net/http's client. The first body that
@@ -28,14 +33,8 @@ func newFetcher(to *target, conns int, p *Plan) *fetcher {
 	f.client.Timeout = p.Timeout
 	f.client.CheckRedirect = func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
 	f.client.Transport = &http.Transport{
-		DialContext: func(ctx context.Context, network, _ string) (net.Conn, error) {
-			var d net.Dialer
-			if who, ok := ctx.Value(caller{}).(*talker); ok {
-				if from := who.run.source(who.number); from.IsValid() {
-					d.LocalAddr = &net.TCPAddr{IP: from.AsSlice()}
-				}
-			}
-			return d.DialContext(ctx, network, to.addr.String())
+		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+			return dialFor(ctx, ctx.Value(caller{}).(*talker))
 		},
 		TLSClientConfig:     tlsFor(p.TLS, to.Address.Host),
 		MaxIdleConnsPerHost: conns,
@@ -44,6 +43,21 @@ func newFetcher(to *target, conns int, p *Plan) *fetcher {
 		DisableCompression:  true, // what is compared is what was sent
 	}
 	return f
+}
+
+// dialFor makes a connection for a request of t's, though another's may come to have it.
+func dialFor(ctx context.Context, t *talker) (net.Conn, error) {
+	to := t.group.addr
+	c, err := sock.Dial(ctx, sock.Address{Network: "tcp", Host: to.Addr().String(), Port: to.Port()},
+		&sock.Options{Sink: t.run.plan.Sink, Source: t.run.source(t.number)})
+	if err != nil {
+		return nil, err
+	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.group.tally.Connections++
+	t.group.tally.connect.record(int64(c.Phases().Connect))
+	return c, nil
 }
 
 // tlsFor returns cfg for a host. What the system trusts if it is nil.
@@ -69,10 +83,11 @@ func (f *fetcher) fetch(t *talker, s *slot) error {
 		return err
 	}
 	req.Header.Set("User-Agent", "yodel")
+	req.Body = onlyOnce{}
 	s.sent = t.run.now()
 	answer, err := f.client.Do(req)
 	if err != nil {
-		return err
+		return ended(err)
 	}
 	defer answer.Body.Close()
 	body, err := io.ReadAll(io.LimitReader(answer.Body, maxSize+1))
@@ -81,7 +96,7 @@ func (f *fetcher) fetch(t *talker, s *slot) error {
 	t.mu.Unlock()
 	switch {
 	case err == io.ErrUnexpectedEOF:
-		return &Fault{Class: Truncated, Conn: t.number, Offset: int64(len(body)), Bytes: answer.ContentLength - int64(len(body))}
+		return &Fault{Class: Truncated, Conn: t.number, Offset: int64(len(body)), Bytes: max(answer.ContentLength-int64(len(body)), 0)}
 	case err != nil:
 		return err
 	case answer.StatusCode != http.StatusOK:
@@ -94,21 +109,50 @@ func (f *fetcher) fetch(t *talker, s *slot) error {
 	return f.compare(t.number, body)
 }
 
-// phases counts connections, and how long each phase of them takes.
+// onlyOnce is the body of a request, which has none. Of a request that has nothing but a body that
+// can't be read again, net/http's client makes no second one in silence when a server has closed
+// the connection; and what goes out is the same.
+type onlyOnce struct{ eof }
+
+type eof struct{}
+
+func (eof) Read([]byte) (int, error) { return 0, io.EOF }
+
+// Close implements io.Closer.
+func (onlyOnce) Close() error { return nil }
+
+// errUnasked is of a server that goes on after its answer.
+var errUnasked = errors.New("bytes came that are of no answer, and the connection was given up")
+
+// ended makes what net/http says of a connection that was given up when a request was to be sent
+// an end as any other. It has no errors that could be compared for it.
+func ended(err error) error {
+	var u *url.Error
+	if !errors.As(err, &u) {
+		return err
+	}
+	switch u.Err.Error() {
+	case "http: server closed idle connection":
+		return fmt.Errorf("%w: %w", err, io.EOF)
+	case "readLoopPeekFailLocked: %!w(<nil>)":
+		return errUnasked
+	}
+	return err
+}
+
+// phases counts how long each phase of a connection takes.
 func (f *fetcher) phases(t *talker) *httptrace.ClientTrace {
-	var began, handshake time.Time
+	var handshake, got time.Time
+	first := false // of a connection's requests
 	count := func(how func(*tally)) {
 		t.mu.Lock()
 		defer t.mu.Unlock()
 		how(t.group.tally)
 	}
-	var wrote time.Time
 	return &httptrace.ClientTrace{
-		ConnectStart: func(string, string) { began = time.Now() },
-		ConnectDone: func(_, _ string, err error) {
-			if err == nil {
-				count(func(y *tally) { y.Connections++; y.connect.record(int64(time.Since(began))) })
-			}
+		GotConn: func(info httptrace.GotConnInfo) {
+			got, first = time.Now(), !info.Reused
+			t.id = idOf(info.Conn)
 		},
 		TLSHandshakeStart: func() { handshake = time.Now() },
 		TLSHandshakeDone: func(_ tls.ConnectionState, err error) {
@@ -116,9 +160,23 @@ func (f *fetcher) phases(t *talker) *httptrace.ClientTrace {
 				count(func(y *tally) { y.tls.record(int64(time.Since(handshake))) })
 			}
 		},
-		WroteRequest:         func(httptrace.WroteRequestInfo) { wrote = time.Now() },
-		GotFirstResponseByte: func() { count(func(y *tally) { y.firstByte.record(int64(time.Since(wrote))) }) },
+		GotFirstResponseByte: func() {
+			if first {
+				count(func(y *tally) { y.firstByte.record(int64(time.Since(got))) })
+			}
+		},
 	}
+}
+
+// idOf returns the name of a connection, which may have TLS over it.
+func idOf(c net.Conn) trace.ConnID {
+	if over, ok := c.(*tls.Conn); ok {
+		c = over.NetConn()
+	}
+	if s, ok := c.(*sock.Conn); ok {
+		return s.ID()
+	}
+	return trace.ConnID{}
 }
 
 // compare finds where body differs from the first one.

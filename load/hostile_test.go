@@ -229,3 +229,80 @@ func TestPeerThatNeverReadsAndComesBack(t *testing.T) {
 		}
 	}
 }
+
+// A wrong answer ends its own connection, and not those of the messages that follow.
+func TestWrongAnswersToNewConnections(t *testing.T) {
+	t.Parallel()
+	for _, way := range ways("tcp", "tls") {
+		for class, change := range map[Class]func(p []byte) []byte{
+			Corrupt: func(p []byte) []byte { p[10] ^= 1; return p },
+			Unasked: func(p []byte) []byte { return append(p, "extra"...) },
+		} {
+			target := serveAt(t, sock.Address{Network: way.network, Host: "127.0.0.1"}, relay(func(_ int, p []byte) []byte { return change(p) }))
+			r := mustRun(t, Plan{Target: target, NewConns: true, Count: 3, Duration: 20 * time.Second, TLS: insecure, Driver: way.driver})
+			if r.Sent != 3 || r.Errors[class] != 3 || len(r.Errors) != 1 {
+				t.Errorf("%v: %+v %v, want three that are %s", way, r.Counts, r.Errors, class)
+			}
+		}
+	}
+}
+
+// Zeros are what nobody has sent, whatever the connection.
+func TestZerosAreWrong(t *testing.T) {
+	t.Parallel()
+	r := mustRun(t, Plan{Count: 1, Target: serve(t, relay(func(_ int, p []byte) []byte { clear(p); return p }))})
+	var fault *Fault
+	if !errors.As(r.FirstError(), &fault) || fault.Class != Corrupt || fault.Offset > 2 {
+		t.Errorf("%v (%v)", r.Errors, r.FirstError())
+	}
+}
+
+// The first byte of a server that speaks before it is asked is none of an answer.
+func TestServerThatSpeaksFirst(t *testing.T) {
+	t.Parallel()
+	for _, way := range ways("tcp", "tls") {
+		spoke := make(chan bool)
+		target := serveAt(t, sock.Address{Network: way.network, Host: "127.0.0.1"}, func(c net.Conn) {
+			io.WriteString(c, "hello")
+			close(spoke)
+			io.Copy(io.Discard, c)
+		})
+		r := mustRun(t, Plan{Target: target, Count: 1, TLS: insecure, Driver: way.driver, Opened: func() { <-spoke }, Timeout: 2 * time.Second})
+		if r.Failures() != 1 || r.FirstByte.TotalCount() > r.Sent {
+			t.Errorf("%v: %+v %v, first byte of %d", way, r.Counts, r.Errors, r.FirstByte.TotalCount())
+		}
+	}
+}
+
+// What is due is counted as that while others go on, where all connections of an event loop are broken.
+func TestDueWhereAllIsBroken(t *testing.T) {
+	t.Parallel()
+	var n atomic.Int32
+	target := serve(t, func(c net.Conn) {
+		if n.Add(1) > 1 {
+			echo(c)
+		}
+	})
+	r := mustRun(t, Plan{Target: target, Conns: 2, Threads: 2, Pace: Constant(200), Duration: 300 * time.Millisecond})
+	if r.Failures() != 1 || r.Due < 59 || r.Sent+r.Unsent != r.Due {
+		t.Errorf("%+v %v: 60 were due", r.Counts, r.Errors)
+	}
+}
+
+// A server that answers no more has taken the rest of an open loop's time, too.
+func TestTimeWithoutAnswers(t *testing.T) {
+	t.Parallel()
+	target := serve(t, func(c net.Conn) {
+		io.CopyN(c, c, 640)
+		io.Copy(io.Discard, c)
+	})
+	r := mustRun(t, Plan{Target: target, Pace: Constant(1000), Duration: 200 * time.Millisecond, Timeout: 300 * time.Millisecond})
+	if r.Verified != 10 || r.Elapsed < 200*time.Millisecond || r.Rate() > 50 {
+		t.Errorf("%+v in %v", r.Counts, r.Elapsed)
+	}
+	target = serve(t, func(c net.Conn) { io.CopyN(c, c, 640) })
+	r = mustRun(t, Plan{Target: target, Conns: 5, Reconnect: -1, Pace: Constant(1000), Duration: 200 * time.Millisecond})
+	if r.Failures() == 0 || r.Elapsed < 200*time.Millisecond {
+		t.Errorf("with errors between: %+v %v in %v", r.Counts, r.Errors, r.Elapsed)
+	}
+}

@@ -287,7 +287,7 @@ svg .k0 { fill: var(--c0) } svg .k1 { fill: var(--c1) } svg .k2 { fill: var(--c2
 @media (max-width: 30rem) { td, th { padding-right: .45rem } table { font-size: .85rem } svg { min-width: 0 } svg text { font-size: 18px } }
 </style></head><body>
 <h1>{{.Title}}</h1>
-<p class="dim">{{.Time}} · {{.Loop}} loop{{if .Asked}} at {{printf "%.0f" .Asked}}/s{{end}} · {{.Conns}} connections · {{.Size}} bytes{{if gt .Pipeline 1}} · {{.Pipeline}} under way on each{{end}}{{if .NoVerify}} · not verified{{end}}</p>
+<p class="dim">{{.Time}} · {{.Loop}} loop{{if .Asked}} at {{printf "%.0f" .Asked}}/s{{end}} · {{.Conns}} connections{{if .Size}} · {{.Size}} bytes{{end}}{{if gt .Pipeline 1}} · {{.Pipeline}} under way on each{{end}}{{if .NoVerify}} · not verified{{end}}</p>
 <p class="verdict limit-{{.Limit}}">{{.Verdict}}</p>
 {{with .Reasons}}<ul>{{range .}}<li>{{.}}</li>{{end}}</ul>{{end}}
 <dl>{{range .Facts}}<div><dt>{{index . 0}}</dt><dd>{{index . 1}}</dd></div>{{end}}</dl>

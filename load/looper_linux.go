@@ -309,6 +309,9 @@ func (d *looper) due(t *loop.Timer) {
 	}
 	if !d.finished {
 		d.conns[t.Key].due()
+		if d.run.plan.Pace != nil { // it may have made room for what waits
+			d.pump()
+		}
 		d.checkDone()
 	}
 }

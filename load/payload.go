@@ -20,8 +20,10 @@ const (
 	connBits  = 26
 )
 
+// newStream returns the stream of a connection. Its key is of no seed 0, which is mix's own
+// fixed point: zeros, the commonest wrong bytes, would be right, or another's.
 func newStream(seed uint64, conn int, line int64) stream {
-	return stream{key: mix(seed), conn: conn % maxConns, line: line}
+	return stream{key: mix(seed + 0x9e3779b97f4a7c15), conn: conn % maxConns, line: line}
 }
 
 // alphabet is what a line is made of, in the way there; and back, where letters are

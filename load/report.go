@@ -14,7 +14,7 @@ import (
 type Report struct {
 	Plan    Plan
 	Began   time.Time
-	Elapsed time.Duration // from when sending began to the last answer; of an open loop Plan.Duration at least
+	Elapsed time.Duration // from when sending began to the last answer; of an open loop, or with errors, Plan.Duration at least, or until it ended
 	Stopped bool          // the run was ended early
 
 	Counts
@@ -48,8 +48,8 @@ func (r *run) report(ctx context.Context, before observed) *Report {
 	if all.Answered() == 0 {
 		last = r.now()
 	}
-	if p := &r.plan; p.Pace != nil && p.Duration > 0 && p.Count == 0 && ctx.Err() == nil && len(all.errors) == 0 {
-		last = max(last, r.until) // what was due was due in all of that time
+	if p := &r.plan; p.Duration > 0 && (p.Count == 0 || all.Due < p.Count) && (p.Pace != nil || len(all.errors) > 0) {
+		last = max(last, r.lasted()) // in that time messages were due, or waited for in vain
 	}
 	for _, t := range r.sums.targets {
 		all.name.merge(&t.name)
@@ -69,6 +69,18 @@ func (r *run) report(ctx context.Context, before observed) *Report {
 	rep.Testimony = r.testimony(before, rep.Elapsed)
 	rep.Verdict = judge(rep)
 	return rep
+}
+
+// lasted is when a run with a duration was over: at its end, if an open loop has come to it.
+func (r *run) lasted() int64 {
+	for _, d := range r.drivers {
+		for _, g := range d.counts().groups {
+			if g.feed == nil || g.feed.next != end {
+				return min(r.until, r.now())
+			}
+		}
+	}
+	return r.until
 }
 
 // Open reports whether it was an open loop.
@@ -124,23 +136,26 @@ func (r *Report) Classes() []Class {
 var Quantiles = []float64{50, 90, 99, 99.9}
 
 // Quantile returns the latency below which q percent of the messages were. A message
-// that was never answered counts as slower than all others.
+// that was never answered rightly counts as slower than all others.
 func (r *Report) Quantile(q float64) time.Duration {
 	d, _ := r.quantile(r.Latency, q)
 	return d
 }
 
-// unanswered is how many messages were due, and have no latency. (What was under way
+// unanswered is how many messages were due, and have no latency: no right answer came, or none. (What was under way
 // when somebody stopped the run says nothing.)
 func (r *Report) unanswered() int64 {
 	return max(r.Due-r.Unfinished, r.Sent-r.Unfinished+r.Unsent) - r.Latency.TotalCount()
 }
 
 // quantile returns the quantile q of h among all messages; false if it is one of those
-// that were never answered.
+// that were never answered rightly. Other histograms than of messages' answers lack none.
 func (r *Report) quantile(h *hdrhistogram.Histogram, q float64) (time.Duration, bool) {
 	n := h.TotalCount()
-	total := n + max(r.unanswered(), 0)
+	total := n
+	if h == r.Latency || h == r.Service {
+		total += max(r.unanswered(), 0)
+	}
 	rank := int64(math.Ceil(q / 100 * float64(total)))
 	if n == 0 {
 		return 0, false
@@ -160,7 +175,7 @@ type Figure struct {
 // fewest is how many messages must lie above a quantile for it to be told.
 const fewest = 10
 
-// Percentile returns a quantile of Latency or Service, q in percent, 100 for the longest;
+// Percentile returns a quantile of one of r's histograms, q in percent, 100 for the longest;
 // or why it is withheld.
 func (r *Report) Percentile(h *hdrhistogram.Histogram, q float64) Figure {
 	n := h.TotalCount()
@@ -169,9 +184,9 @@ func (r *Report) Percentile(h *hdrhistogram.Histogram, q float64) Figure {
 	case n == 0:
 		return Figure{Withheld: "nothing was answered"}
 	case !answered && q == 100:
-		return Figure{Value: value, Withheld: fmt.Sprintf("%d messages were never answered: the longest time is not known", r.unanswered())}
+		return Figure{Value: value, Withheld: fmt.Sprintf("%d messages have no right answer: the longest time is not known", r.unanswered())}
 	case !answered:
-		return Figure{Withheld: fmt.Sprintf("%d of %d messages were never answered: p%s is one of them", r.unanswered(), n+r.unanswered(), digits(q))}
+		return Figure{Withheld: fmt.Sprintf("%d of %d messages have no right answer: p%s is one of them", r.unanswered(), n+r.unanswered(), digits(q))}
 	case q < 100 && float64(n)*(1-q/100) < fewest-1e-6*fewest:
 		return Figure{Withheld: fmt.Sprintf("not enough samples for p%s: %d, and %.0f are needed", digits(q), n, math.Ceil(fewest/(1-q/100)-1e-6))}
 	}

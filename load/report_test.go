@@ -7,6 +7,7 @@ import (
 	"math"
 	"math/rand/v2"
 	"net/netip"
+	"runtime"
 	"strings"
 	"testing"
 	"time"
@@ -78,11 +79,35 @@ func TestVerdicts(t *testing.T) {
 	}
 }
 
+// Where goroutines do all, the whole process's time says whether it could have done more.
+func TestTestimonyOfGoroutines(t *testing.T) {
+	t.Parallel()
+	procs := time.Duration(runtime.GOMAXPROCS(0))
+	before := observed{at: time.Unix(1000, 0), waited: time.Second}
+	after := observed{at: time.Unix(1010, 0), waited: time.Second + 4*time.Second*procs}
+	r := made(20000, func(r *Report) {
+		r.Elapsed = 10 * time.Second
+		r.Testimony = Testimony{Driver: Goroutines, Busy: -1, Starved: -1, CPU: 6 * time.Second * procs}
+		r.ofGoroutines(&before, &after)
+	})
+	if r.Busy != 0.6 || r.Starved != 4*time.Second || r.Verdict.Limit != LimitClient || r.Verdict.Reasons[0] != "it was at work, or waited for a processor, 100 % of the time" {
+		t.Errorf("busy %v, starved %v: %+v", r.Busy, r.Starved, r.Verdict)
+	}
+	unknown := Testimony{Driver: Goroutines, Busy: -1, Starved: -1}
+	if unknown.ofGoroutines(&before, &after); unknown.Busy != -1 || unknown.Starved != -1 {
+		t.Errorf("%+v", unknown)
+	}
+	over := mustRun(t, Plan{Target: serveAt(t, sock.Address{Network: "tls", Host: "127.0.0.1"}, echo), TLS: insecure, Count: 100})
+	if known := cpuTime() > 0; known != (over.Busy > 0) {
+		t.Errorf("a run over TLS was busy %v", over.Busy)
+	}
+}
+
 // What was never answered is slower than all that was.
 func TestQuantilesCountTheUnanswered(t *testing.T) {
 	t.Parallel()
 	r := made(9900, func(r *Report) { r.Sent, r.Due, r.Lost = 10000, 10000, 100 })
-	if f := r.Percentile(r.Latency, 99.9); !strings.Contains(f.Withheld, "100 of 10000 messages were never answered") {
+	if f := r.Percentile(r.Latency, 99.9); !strings.Contains(f.Withheld, "100 of 10000 messages have no right answer") {
 		t.Errorf("p99.9 of a hundredth lost: %+v", f)
 	}
 	if f := r.Percentile(r.Latency, 99); f.Withheld != "" || f.Value != time.Duration(r.Latency.Max()) {
@@ -90,6 +115,9 @@ func TestQuantilesCountTheUnanswered(t *testing.T) {
 	}
 	if f := r.Percentile(r.Latency, 100); f.Withheld == "" {
 		t.Errorf("the longest of what was not all answered: %+v", f)
+	}
+	if r.Connect.RecordValue(1000); r.Percentile(r.Connect, 100).Withheld != "" {
+		t.Errorf("the one connection: %+v", r.Percentile(r.Connect, 100))
 	}
 	whole := made(9900, nil)
 	if f := whole.Percentile(whole.Latency, 100); f.Withheld != "" || f.Cell() == "–" {
@@ -292,6 +320,16 @@ func TestCompare(t *testing.T) {
 	}
 	if d := verdicts(slower, a, 0.05)["latency p50"]; d.Verdict != "better" || d.Regression {
 		t.Errorf("%+v", d)
+	}
+	if notes := Notes(a, same); len(notes) != 0 {
+		t.Errorf("of the same: %q", notes)
+	}
+	lossy := made(20000, func(r *Report) { r.Sent, r.Due, r.Lost, r.Plan.Conns = 30000, 30000, 10000, 7 }).Document()
+	if _, compared := verdicts(a, lossy, 0.05)["latency p90"]; compared {
+		t.Error("p90 was compared with one that is withheld")
+	}
+	if notes := strings.Join(Notes(a, lossy), "\n"); !strings.Contains(notes, "latency p90 is not compared: of B, 10000 of 30000") || !strings.Contains(notes, "conns: 1 of A, 7 of B") {
+		t.Errorf("%s", notes)
 	}
 	few := made(20000, nil).Document()
 	if i := few.rate(); i.High-i.Low > 0.1*i.Value || i.High <= i.Low {

@@ -6,6 +6,7 @@ import (
 	"math"
 	"net/netip"
 	"runtime"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -153,7 +154,9 @@ func (r *run) resolve(ctx context.Context) error {
 			to.Address.Host = "localhost"
 		}
 		if a, err := netip.ParseAddr(to.Address.Host); err == nil {
-			to.addr = netip.AddrPortFrom(a, t.Address.Port)
+			if to.addr = netip.AddrPortFrom(a, t.Address.Port); len(r.reachable([]netip.Addr{a})) == 0 {
+				return r.otherFamily(to)
+			}
 			continue
 		}
 		from := time.Now()
@@ -163,12 +166,28 @@ func (r *run) resolve(ctx context.Context) error {
 		}
 		to.took = time.Since(from)
 		r.sums.targets[i].name.record(int64(to.took))
+		if addrs = r.reachable(addrs); len(addrs) == 0 {
+			return r.otherFamily(to)
+		}
 		to.addr = netip.AddrPortFrom(addrs[0], t.Address.Port)
 		if len(addrs) > 1 {
 			r.choose(ctx, to)
 		}
 	}
 	return nil
+}
+
+// reachable returns those of addrs that can be called from Plan.From.
+func (r *run) reachable(addrs []netip.Addr) []netip.Addr {
+	from := r.plan.From
+	if !from.IsValid() {
+		return addrs
+	}
+	return slices.DeleteFunc(slices.Clone(addrs), func(a netip.Addr) bool { return a.Unmap().Is4() != from.Addr().Unmap().Is4() })
+}
+
+func (r *run) otherFamily(to *target) error {
+	return fmt.Errorf("load: --from %v: %v has no address of that family", r.plan.From, to.Address)
 }
 
 // choose calls a target that has several addresses. If none answers, the first remains,
@@ -181,7 +200,7 @@ func (r *run) choose(ctx context.Context, to *target) {
 	if call.Network != "udp" {
 		call.Network = "tcp"
 	}
-	c, err := sock.Dial(ctx, call, nil)
+	c, err := sock.Dial(ctx, call, &sock.Options{Source: r.source(0)})
 	if err != nil {
 		return
 	}
@@ -315,8 +334,24 @@ func (r *run) watch(ctx context.Context, done <-chan struct{}) {
 			r.stopAll()
 			stopped = nil
 		case <-done:
+			r.settle(ctx)
 			r.look(true)
 			return
+		}
+	}
+}
+
+// settle counts what was due while others went on, at drivers whose connections were all
+// broken: it could not be sent.
+func (r *run) settle(ctx context.Context) {
+	now := time.Duration(r.now() - r.zero)
+	for _, d := range r.drivers {
+		for _, g := range d.counts().groups {
+			for g.feed != nil && ctx.Err() == nil && g.feed.next <= now {
+				g.tally.Due++
+				g.tally.Unsent++
+				g.feed.advance()
+			}
 		}
 	}
 }

@@ -176,6 +176,7 @@ func TestDurationEndsTheRun(t *testing.T) {
 	for name, p := range map[string]Plan{
 		"closed": {},
 		"open":   {Pace: Constant(1000)},
+		"both":   {Pace: Constant(1000), Count: 1 << 40},
 		"own":    {NewConns: true},
 	} {
 		for _, way := range ways("tcp", "tls") {
@@ -188,6 +189,9 @@ func TestDurationEndsTheRun(t *testing.T) {
 			}
 			if r.Verified == 0 || r.Elapsed < 30*time.Millisecond || r.Lost+r.Unfinished+r.Unsent != 0 {
 				t.Errorf("%s over %v: %+v in %v", name, way, r.Counts, r.Elapsed)
+			}
+			if p.Pace != nil && r.Elapsed < p.Duration {
+				t.Errorf("%s over %v: it lasted %v of %v", name, way, r.Elapsed, p.Duration)
 			}
 			if due := p.Duration.Milliseconds(); p.Pace != nil && r.Due != due {
 				t.Errorf("%s over %v: %d were due, want %d", name, way, r.Due, due)
@@ -309,6 +313,63 @@ func TestLyingDatagramServers(t *testing.T) {
 		if r := mustRun(t, p); !tt.check(r) {
 			t.Errorf("%s: %+v, %v", name, r.Counts, r.Errors)
 		}
+	}
+}
+
+// A socket sends as many datagrams as are answered, however many it remembers; and when one that was
+// lost is given up, as many are under way as before.
+func TestManyDatagrams(t *testing.T) {
+	t.Parallel()
+	yodeltest.NeedLinux(t)
+	target := datagramServer(t, func(_ int, p []byte, send func([]byte)) { send(p) })
+	for _, p := range []Plan{{}, {Pipeline: 4}, {Pace: Constant(20000)}} {
+		p.Target, p.Count, p.Timeout = target, 3*window, 20*time.Second
+		clean(t, mustRun(t, p), p.Count)
+	}
+	d := newDatagrams(newStream(1, 0, 0), 16, 4, true, 1000)
+	p := make([]byte, 16)
+	kept := bytes.Clone(d.begin(p, 0, 0))
+	for n := int64(1); !d.full(); n++ {
+		d.received(d.begin(p, n, n), 1)
+	}
+	if d.next != window || d.expire(1000) != 1 || d.full() || d.first != d.next {
+		t.Errorf("%d were sent, from %d on they are under way, full: %v", d.next, d.first, d.full())
+	}
+	if a := d.received(kept, 1); !a.known || !a.late {
+		t.Errorf("what was given up: %+v", a)
+	}
+}
+
+// A datagram that comes when it is too late, and wrong, is one of the errors.
+func TestLateAndWrong(t *testing.T) {
+	t.Parallel()
+	yodeltest.NeedLinux(t)
+	var first []byte
+	target := datagramServer(t, func(n int, p []byte, send func([]byte)) {
+		if n == 1 {
+			first = bytes.Clone(p)
+			return
+		}
+		first[20] ^= 1
+		send(first) // it was given up, or the second would not have been sent
+		send(p)
+	})
+	r := mustRun(t, Plan{Target: target, Count: 2, Timeout: 50 * time.Millisecond})
+	if r.Late != 1 || r.Corrupt != 1 || r.Errors[Corrupt] != 1 || r.Lost != 0 {
+		t.Errorf("%+v %v", r.Counts, r.Errors)
+	}
+}
+
+// In an open loop what a time-out has made room for is sent then, though nothing else happens.
+func TestTimeoutMakesRoom(t *testing.T) {
+	t.Parallel()
+	yodeltest.NeedLinux(t)
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	defer cancel()
+	target := datagramServer(t, func(int, []byte, func([]byte)) {})
+	r, err := Run(ctx, Plan{Target: target, Pace: Constant(1000), Count: 3, Timeout: 20 * time.Millisecond})
+	if err != nil || r.Lost != 3 || r.Stopped {
+		t.Errorf("%+v, %v", r.Counts, err)
 	}
 }
 

@@ -432,7 +432,9 @@ func (t *talker) take(p []byte) error {
 	t.group.tally.BytesIn += int64(len(p))
 	if !t.spoke {
 		t.spoke = true
-		t.group.tally.firstByte.record(now - t.lane.oldest())
+		if t.lane.flying() > 0 { // else it is no answer
+			t.group.tally.firstByte.record(now - t.lane.oldest())
+		}
 	}
 	t.present = now
 	right := t.lane.received(p, t.answered)

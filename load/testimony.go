@@ -19,12 +19,13 @@ type Testimony struct {
 	Refusal error
 
 	// Busy is the part of the time in which the busiest event loop's thread had something to
-	// do; -1: there was none, or nothing was pushed. Stolen is the part of their time for which this machine's
+	// do; without event loops, in which this process ran, of all its processors' time; -1: nothing
+	// was pushed, or it is not known. Stolen is the part of their time for which this machine's
 	// processors were another machine's on the same host, as far as this one is told.
 	Busy, Stolen float64
 
 	// Starved is how long an event loop was ready to run and got no processor: the one
-	// for which it was longest; -1: there was none. CPU is how long this process ran, and
+	// for which it was longest; without event loops, all threads, shared out over the processors. CPU is how long this process ran, and
 	// so how long it has waited awake, too. Awake is the latter, of all event loops.
 	Starved, CPU, Awake time.Duration
 
@@ -62,7 +63,9 @@ func (k *kernelSums) add(retransmits int64, minRTT time.Duration, drops int64) {
 
 // observed is what the system knows at one moment of this process.
 type observed struct {
+	at     time.Time
 	cpu    time.Duration
+	waited time.Duration // of all threads, for a processor
 	stolen time.Duration // from all processors
 	pauses *metrics.Float64Histogram
 }
@@ -73,7 +76,7 @@ const pausesMetric = "/sched/pauses/total/gc:seconds"
 func witness() observed {
 	sample := []metrics.Sample{{Name: pausesMetric}}
 	metrics.Read(sample)
-	o := observed{cpu: cpuTime(), stolen: stolenTime()}
+	o := observed{at: time.Now(), cpu: cpuTime(), waited: waitedTime(), stolen: stolenTime()}
 	if sample[0].Value.Kind() == metrics.KindFloat64Histogram {
 		o.pauses = sample[0].Value.Float64Histogram()
 	}
@@ -96,10 +99,23 @@ func (r *run) testimony(before observed, elapsed time.Duration) Testimony {
 			t.Awake += b.awake
 		}
 	}
+	if t.Driver == Goroutines {
+		t.ofGoroutines(&before, &after)
+	}
 	r.kernel.mu.Lock()
 	defer r.kernel.mu.Unlock()
 	t.Retransmits, t.MinRTT, t.Drops = r.kernel.retransmits, r.kernel.minRTT, r.kernel.drops
 	return t
+}
+
+// ofGoroutines says what can be known where there are no event loops: how long this process ran,
+// and its threads waited for a processor, of the time that its processors had.
+func (t *Testimony) ofGoroutines(before, after *observed) {
+	wall, processors := after.at.Sub(before.at), time.Duration(runtime.GOMAXPROCS(0))
+	if wall > 0 && t.CPU > 0 { // else it is not known here
+		t.Busy = min(float64(t.CPU)/float64(wall*processors), 1)
+		t.Starved = max(after.waited-before.waited, 0) / processors
+	}
 }
 
 // driver names what has moved the bytes.

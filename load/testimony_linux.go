@@ -3,6 +3,7 @@ package load
 import (
 	"bytes"
 	"os"
+	"path/filepath"
 	"strconv"
 	"time"
 
@@ -40,6 +41,23 @@ func threadTimes() (ran, starved time.Duration) {
 		return ran, 0
 	}
 	return ran, time.Duration(ns)
+}
+
+// waitedTime returns how long this process's threads have waited for a processor, all together; 0
+// if the kernel does not say. Of a thread that has ended it knows nothing any more.
+func waitedTime() (sum time.Duration) {
+	all, err := filepath.Glob("/proc/self/task/*/schedstat")
+	if err != nil {
+		return 0
+	}
+	for _, path := range all {
+		text, err := os.ReadFile(path)
+		if fields := bytes.Fields(text); err == nil && len(fields) == 3 {
+			ns, _ := strconv.ParseInt(string(fields[1]), 10, 64)
+			sum += time.Duration(ns)
+		}
+	}
+	return sum
 }
 
 // userHZ is the unit of proc_stat(5) a second, on all architectures that Go knows.

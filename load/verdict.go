@@ -40,7 +40,7 @@ func judge(r *Report) Verdict {
 	v := Verdict{}
 	switch {
 	case r.Errors[NoPort] > 0:
-		v.client(r, fmt.Sprintf("%d connections found no free port here: spread them with more source addresses", r.Errors[NoPort]))
+		v.client(r, fmt.Sprintf("%d connections found no free port here, or an address that is not this host's: spread them with more source addresses, of its own", r.Errors[NoPort]))
 	case r.Errors[NoFile] > 0:
 		v.client(r, fmt.Sprintf("%d connections found no free descriptor here: raise the limit (ulimit -n)", r.Errors[NoFile]))
 	case r.Latency.TotalCount() == 0:
@@ -48,7 +48,7 @@ func judge(r *Report) Verdict {
 	case r.Open() && r.lateness() > tolerable && r.lateness()*negligible > r.Quantile(99):
 		v.client(r, fmt.Sprintf("it was itself more than %v late with 1 %% of the messages", Round(r.lateness())))
 	case r.occupied() >= saturated:
-		v.client(r, fmt.Sprintf("its busiest event loop was at work, or waited for a processor, %.0f %% of the time", 100*r.occupied()))
+		v.client(r, fmt.Sprintf("%s was at work, or waited for a processor, %.0f %% of the time", r.worker("its busiest event loop"), 100*r.occupied()))
 	case !r.Open() && r.starvation() > hungry:
 		v.client(r, "it did not get the processor whenever it could have used it")
 	case r.overTheWay():
@@ -63,7 +63,18 @@ func judge(r *Report) Verdict {
 func (v *Verdict) client(r *Report, why string) {
 	v.Limit = LimitClient
 	v.Text = fmt.Sprintf("client was the limit above %.0f/s", r.Rate())
+	if r.Latency.TotalCount() == 0 {
+		v.Text = "client was the limit: nothing was answered"
+	}
 	v.Reasons = append(v.Reasons, why)
+}
+
+// worker is what has done the work: an event loop, as it is called, or all of the tool.
+func (r *Report) worker(loop string) string {
+	if r.Driver == Goroutines {
+		return "it"
+	}
+	return loop
 }
 
 // starvation is the part of the time that an event loop has waited for a processor.
@@ -122,9 +133,9 @@ func (v *Verdict) notes(r *Report) {
 	add(r.Drops > 0, "%d datagrams came and found this socket's buffer full: they are counted as lost", r.Drops)
 	add(v.Limit == LimitNetwork && r.MinRTT > 0, "the shortest round trip that the kernel knows is %v", r.MinRTT)
 	add(r.Unsent > 0, "%d messages were due and not sent: no connection was free for them", r.Unsent)
-	add(r.starvation() > hungry, "its event loop was ready to run and waited for a processor %.0f %% of the time: other programs, perhaps the server, have it", 100*r.starvation())
+	add(r.starvation() > hungry, "%s was ready to run and waited for a processor %.0f %% of the time: other programs, perhaps the server, have it", r.worker("its event loop"), 100*r.starvation())
 	add(r.stolen() > hungry/4, "this machine's processors were another machine's %.0f %% of the time", 100*r.stolen())
-	add(r.LongestPause > longPause, "the tool's garbage collector has stopped it for %v", r.LongestPause)
+	add(r.LongestPause > longPause, "the tool's garbage collector has stopped it for %v", Round(r.LongestPause))
 	add(r.Plan.NoVerify, "the answers were not compared")
 	add(r.Stopped, "the run was ended early")
 	for _, q := range Quantiles {

@@ -1,12 +1,16 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"crypto/tls"
 	"errors"
 	"fmt"
+	"io"
+	"log"
 	"net/netip"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -169,6 +173,9 @@ func (f *loadFlags) run(ctx context.Context, s std, targets []load.Target) error
 	if err != nil {
 		return usageError{err}
 	}
+	if hasWeb(targets) {
+		log.SetOutput(io.Discard) // net/http's client tells there of each server that goes on after its answer
+	}
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	if f.part != "" {
@@ -199,7 +206,7 @@ func (f *loadFlags) complete() ([]load.Bound, error) {
 		f.setUnlessGiven("size", func() { p.Size = 64 << 10 })
 		f.setUnlessGiven("pipeline", func() { p.Pipeline = 16 })
 	}
-	for _, err := range []error{f.positive(), f.pace(), f.source(), f.shares(), f.certificates()} {
+	for _, err := range []error{f.positive(), f.sense(), f.pace(), f.source(), f.shares(), f.certificates()} {
 		if err != nil {
 			return nil, err
 		}
@@ -243,6 +250,28 @@ func (f *loadFlags) positive() error {
 	return nil
 }
 
+// sense refuses what flags say that have nothing to do with the targets or with each other.
+func (f *loadFlags) sense() error {
+	web := hasWeb(f.plan.Targets)
+	switch {
+	case f.bulk && (web || f.plan.NewConns):
+		return errors.New("--bulk is for connections that are held and echo: not with http, nor with --new-conns")
+	case f.given("size") && onlyWeb(f.plan.Targets):
+		return errors.New("--size: a page is as long as its server makes it")
+	case f.search != "" && f.ramp > 0:
+		return errors.New("--ramp: each try of --search is at one rate")
+	}
+	return nil
+}
+
+func isWeb(t load.Target) bool { return t.Address.Network == "http" || t.Address.Network == "https" }
+
+func hasWeb(targets []load.Target) bool { return slices.ContainsFunc(targets, isWeb) }
+
+func onlyWeb(targets []load.Target) bool {
+	return !slices.ContainsFunc(targets, func(t load.Target) bool { return !isWeb(t) })
+}
+
 // pace makes the schedule of an open loop.
 func (f *loadFlags) pace() error {
 	arrivals, err := f.arrival()
@@ -262,7 +291,7 @@ func (f *loadFlags) pace() error {
 		}
 		s := load.Steps{Steps: steps, Arrivals: arrivals}
 		p.Pace = s
-		f.setUnlessGiven("duration", func() { p.Duration = s.Length() })
+		f.setUnlessGiven("duration", func() { p.Duration = s.Length() + f.ramp/2 }) // by which a ramp puts off what follows
 	case f.rate > 0:
 		p.Pace = arrivals(float64(f.rate))
 	case f.given("arrivals") && f.search == "":
@@ -485,6 +514,25 @@ func (e *wrongError) ExitStatus() int { return e.status }
 // judge returns what is wrong with a report: a condition of --fail-if, wrong or lost
 // answers, and else what connections have met.
 func (l *loading) judge(r *load.Report) error {
+	first := r.FirstError()
+	missed := l.keeps(r)
+	switch {
+	case missed != nil:
+		return missed
+	case r.Corrupt == 0 && first != nil && firstClass(r).Wrong():
+		return &wrongError{fmt.Sprintf("errors: %d, the first: %v", r.Failures(), first), call.StatusWrong}
+	case r.Corrupt > 0:
+		return &wrongError{fmt.Sprintf("%d of %d answers were wrong: %v", r.Corrupt, r.Received, first), call.StatusWrong}
+	case r.Lost > 0 && r.Verified+r.Unverified > 0:
+		return &wrongError{fmt.Sprintf("%d of %d messages were lost: %v", r.Lost, r.Sent, lossOf(r)), call.StatusWrong}
+	case first != nil:
+		return &wrongError{fmt.Sprintf("errors: %d, the first: %v", r.Failures(), first), statusOf(firstClass(r), first)}
+	}
+	return nil
+}
+
+// keeps returns which conditions of --fail-if are true of r, or can't be told; nil: none.
+func (l *loading) keeps(r *load.Report) error {
 	var missed []string
 	for _, b := range l.bounds {
 		holds, known, why := b.Holds(r)
@@ -492,18 +540,18 @@ func (l *loading) judge(r *load.Report) error {
 			missed = append(missed, fmt.Sprintf("--fail-if '%v': %s", b, why))
 		}
 	}
-	first := r.FirstError()
-	switch {
-	case len(missed) > 0:
+	if len(missed) > 0 {
 		return &wrongError{strings.Join(missed, "; "), call.StatusWrong}
-	case r.Corrupt > 0 || first != nil && firstClass(r).Wrong():
-		return &wrongError{fmt.Sprintf("%d of %d answers were wrong: %v", r.Corrupt, r.Received, first), call.StatusWrong}
-	case r.Lost > 0 && r.Verified+r.Unverified > 0:
-		return &wrongError{fmt.Sprintf("%d of %d messages were lost: %v", r.Lost, r.Sent, lossOf(first)), call.StatusWrong}
-	case first != nil:
-		return &wrongError{fmt.Sprintf("errors: %d, the first: %v", r.Failures(), first), call.ExitStatus(first)}
 	}
 	return nil
+}
+
+// statusOf returns the exit status for an error that has ended a connection.
+func statusOf(c load.Class, err error) int {
+	if c == load.EarlyClose {
+		return call.StatusBroken // of which the error is only an end
+	}
+	return call.ExitStatus(err)
 }
 
 func firstClass(r *load.Report) load.Class {
@@ -513,9 +561,12 @@ func firstClass(r *load.Report) load.Class {
 	return ""
 }
 
-func lossOf(err error) error {
-	if err == nil {
-		return errors.New("no answer came in time")
+// lossOf returns why messages were lost: a connection that was refused has mostly had none yet.
+func lossOf(r *load.Report) error {
+	for _, c := range []load.Class{load.ResetClass, load.EarlyClose, load.Timeout} {
+		if err := r.Examples[c]; err != nil {
+			return err
+		}
 	}
-	return err
+	return cmp.Or(r.FirstError(), errors.New("no answer came in time"))
 }

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"os"
 	"strconv"
+	"strings"
 	"text/tabwriter"
 	"time"
 
@@ -60,9 +61,9 @@ func (c *comparing) run(a, b string) error {
 		return err
 	}
 	if c.json {
-		c.printJSON(all)
+		c.printJSON(all, load.Notes(first, second))
 	} else {
-		c.printTable(all)
+		c.printTable(all, load.Notes(first, second))
 	}
 	for _, d := range all {
 		if d.Regression {
@@ -87,7 +88,7 @@ func readReport(path string) (*load.Document, error) {
 	return d, nil
 }
 
-func (c *comparing) printTable(all []load.Difference) {
+func (c *comparing) printTable(all []load.Difference, notes []string) {
 	w := tabwriter.NewWriter(c.out, 0, 0, 2, ' ', tabwriter.AlignRight)
 	fmt.Fprintln(w, "\tA\t95 %\tB\t95 %\tchange\t\t")
 	for _, d := range all {
@@ -95,6 +96,9 @@ func (c *comparing) printTable(all []load.Difference) {
 			d.A.Value, d.Unit, d.A.Low, d.A.High, d.B.Value, d.Unit, d.B.Low, d.B.High, 100*d.Change, d.Verdict)
 	}
 	w.Flush()
+	if len(notes) > 0 {
+		fmt.Fprintf(c.out, "\nThe runs are not alike in all:\n  - %s\n", strings.Join(notes, "\n  - "))
+	}
 }
 
 // differenceJSON is a line of load compare --json; docs/json.md describes it.
@@ -110,7 +114,14 @@ type differenceJSON struct {
 	Regression bool       `json:"regression"`
 }
 
-func (c *comparing) printJSON(all []load.Difference) {
+// noteJSON is another line of it.
+type noteJSON struct {
+	Type string `json:"type"`
+	Time string `json:"time"`
+	Text string `json:"text"`
+}
+
+func (c *comparing) printJSON(all []load.Difference, notes []string) {
 	now := time.Now().UTC().Format(time.RFC3339Nano)
 	for _, d := range all {
 		printJSON(c.out, differenceJSON{
@@ -119,5 +130,8 @@ func (c *comparing) printJSON(all []load.Difference) {
 			[3]float64{d.B.Low, d.B.Value, d.B.High},
 			d.Change, d.Verdict, d.Regression,
 		})
+	}
+	for _, text := range notes {
+		printJSON(c.out, noteJSON{"note", now, text})
 	}
 }

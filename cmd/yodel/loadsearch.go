@@ -133,5 +133,8 @@ func (s *searching) found() error {
 		}
 		fmt.Fprint(s.out, ".\n\n")
 	}
-	return s.show(s.best)
+	if err := s.show(s.best); err != nil {
+		return err
+	}
+	return s.keeps(s.best)
 }

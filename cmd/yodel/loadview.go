@@ -181,7 +181,11 @@ func planText(r *load.Report) string {
 	if r.Open() {
 		words[1] = fmt.Sprintf("open loop at %s/s", strconv.FormatFloat(math.Round(10*p.Pace.Rate())/10, 'f', -1, 64))
 	}
-	words = append(words, fmt.Sprintf("%d connections", p.Conns), fmt.Sprintf("%d bytes", p.Size))
+	words = append(words, fmt.Sprintf("%d connections", p.Conns))
+	if !onlyWeb(p.Targets) {
+		words = append(words, fmt.Sprintf("%d bytes", p.Size))
+	}
+	plan := len(words)
 	for text, said := range map[string]bool{
 		"a connection for each message": p.NewConns,
 		"never asleep":                  p.Awake,
@@ -192,7 +196,7 @@ func planText(r *load.Report) string {
 			words = append(words, text)
 		}
 	}
-	slices.Sort(words[4:])
+	slices.Sort(words[plan:])
 	if p.NoVerify {
 		return strings.Join(append(words, "nothing compared"), ", ")
 	}

@@ -1,8 +1,11 @@
 package main
 
 import (
+	"errors"
+	"io"
 	"testing"
 
+	"yodel/call"
 	"yodel/load"
 	"yodel/sock"
 )
@@ -21,6 +24,40 @@ func TestPlanText(t *testing.T) {
 		p.Targets, p.Size = []load.Target{at}, 64
 		if got := planText(&load.Report{Plan: p}); got != want {
 			t.Errorf("%q, want %q", got, want)
+		}
+	}
+}
+
+// A web page has no size of ours.
+func TestPlanTextOfPages(t *testing.T) {
+	t.Parallel()
+	p := load.Plan{Conns: 2, Size: 64, Targets: []load.Target{{Address: sock.Address{Network: "http", Host: "localhost", Port: 80, Path: "/"}}}}
+	if got, want := planText(&load.Report{Plan: p}), "http://localhost:80/, closed loop, 2 connections, every byte compared"; got != want {
+		t.Errorf("%q, want %q", got, want)
+	}
+}
+
+// The exit status and the last words are of the worst that was met.
+func TestJudgement(t *testing.T) {
+	t.Parallel()
+	report := func(c load.Class, err error) *load.Report {
+		return &load.Report{Errors: map[load.Class]int64{c: 4}, Examples: map[load.Class]error{c: err}, Counts: load.Counts{Sent: 4, Received: 4, Verified: 4}}
+	}
+	broken := report(load.Refused, errors.New("refused"))
+	broken.Lost, broken.Examples[load.EarlyClose] = 2, io.EOF
+	l := &loading{loadFlags: &loadFlags{}}
+	for _, tt := range []struct {
+		r      *load.Report
+		status int
+		text   string
+	}{
+		{report(load.EarlyClose, io.EOF), call.StatusBroken, "errors: 4, the first: EOF"},
+		{report(load.Unasked, &load.Fault{Class: load.Unasked}), call.StatusWrong, "errors: 4, the first: connection 0, byte 0: 0x00 came, and nothing more was to come"},
+		{broken, call.StatusWrong, "2 of 4 messages were lost: EOF"},
+		{report(load.Other, errors.New("odd")), call.StatusFailed, "errors: 4, the first: odd"},
+	} {
+		if err := l.judge(tt.r); err == nil || err.Error() != tt.text || call.ExitStatus(err) != tt.status {
+			t.Errorf("%v (%d), want %q (%d)", err, call.ExitStatus(err), tt.text, tt.status)
 		}
 	}
 }
