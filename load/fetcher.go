@@ -1,7 +1,6 @@
 package load
 
 import (
-	"bytes"
 	"context"
 	"crypto/tls"
 	"errors"
@@ -11,21 +10,17 @@ import (
 	"net/http"
 	"net/http/httptrace"
 	"net/url"
-	"sync"
 	"time"
 
 	"yodel/sock"
 	"yodel/trace"
 )
 
-// A fetcher gets a page over and over: HTTP/1.1 by net/http's client. The first body that
-// comes is what the others are compared with.
+// A fetcher gets a page over and over: HTTP/1.1 by net/http's client.
 type fetcher struct {
 	url    string
 	client http.Client
-
-	mu    sync.Mutex
-	first []byte // nil: none has come
+	page   original
 }
 
 func newFetcher(to *target, conns int, p *Plan) *fetcher {
@@ -90,23 +85,26 @@ func (f *fetcher) fetch(t *talker, s *slot) error {
 		return ended(err)
 	}
 	defer answer.Body.Close()
-	body, err := io.ReadAll(io.LimitReader(answer.Body, maxSize+1))
+	body := reading{page: &f.page, conn: t.number}
+	if t.run.plan.NoVerify || answer.StatusCode != http.StatusOK {
+		body.page = nil
+	}
+	err = body.read(answer.Body)
 	t.mu.Lock()
-	t.group.tally.BytesIn += int64(len(body))
+	t.group.tally.BytesIn += int64(body.at)
 	t.mu.Unlock()
 	switch {
-	case err == io.ErrUnexpectedEOF:
-		return &Fault{Class: Truncated, Conn: t.number, Offset: int64(len(body)), Bytes: max(answer.ContentLength-int64(len(body)), 0)}
+	case errors.Is(err, io.ErrUnexpectedEOF):
+		return &Fault{Class: Truncated, Conn: t.number, Offset: int64(body.at), Bytes: max(answer.ContentLength-int64(body.at), 0)}
 	case err != nil:
 		return err
 	case answer.StatusCode != http.StatusOK:
 		return &StatusError{Code: answer.StatusCode}
-	case len(body) > maxSize:
-		return fmt.Errorf("the page is longer than %d bytes: more is not held", maxSize)
-	case t.run.plan.NoVerify:
-		return nil
 	}
-	return f.compare(t.number, body)
+	if fault := body.end(); fault != nil {
+		return fault
+	}
+	return nil
 }
 
 // onlyOnce is the body of a request, which has none. Of a request that has nothing but a body that
@@ -177,33 +175,6 @@ func idOf(c net.Conn) trace.ConnID {
 		return s.ID()
 	}
 	return trace.ConnID{}
-}
-
-// compare finds where body differs from the first one.
-func (f *fetcher) compare(conn int, body []byte) error {
-	f.mu.Lock()
-	if f.first == nil {
-		f.first = append([]byte{}, body...)
-	}
-	first := f.first
-	f.mu.Unlock()
-	if bytes.Equal(body, first) {
-		return nil
-	}
-	i := 0
-	for i < min(len(body), len(first)) && body[i] == first[i] {
-		i++
-	}
-	fault := &Fault{Class: Corrupt, Conn: conn, Offset: int64(i)}
-	switch {
-	case i == len(body):
-		fault.Class, fault.Bytes = Truncated, int64(len(first)-i)
-	case i == len(first):
-		fault.Class, fault.Got = Unasked, body[i]
-	default:
-		fault.Got, fault.Want = body[i], first[i]
-	}
-	return fault
 }
 
 // A StatusError is an HTTP status that is not 200.
