@@ -95,7 +95,7 @@ func (w *walk) reset(e *ending) bool {
 	e.answers = w.line[by].wire.seen[r.i].ack < 0
 	e.why = w.whyReset(by, r)
 	switch {
-	case e.answers && !w.neverWas(by):
+	case e.answers && !w.neverWas(by) && !w.aborted(by, r):
 		e.how, e.toTell = CannotTell, []string{wholeCaptures}
 		e.why += "; what has ended it there before was not captured"
 	case w.holed(by, w.silentBefore(by, r.i), r.at), w.line[by].wire.capture.saysLossy():
@@ -127,6 +127,17 @@ func (w *walk) beforeReset(at end, r point) (node, bool) {
 func (w *walk) neverWas(by end) bool {
 	l := w.line[by]
 	return by == server && len(l.sent[server]) == 0 && l.opens()
+}
+
+// aborted reports whether a RST answers the end of the handshake, or what came with it:
+// the server's kernel has sent nothing else but its SYN, ACK.
+func (w *walk) aborted(by end, r point) bool {
+	l := w.line[by]
+	if by != server || len(l.sent[server]) != 1 || l.sent[server].last() != 1 || !l.opens() || len(l.acks[client]) == 0 {
+		return false
+	}
+	shaken := l.acks[client][0]
+	return l.wire.seen[r.i].ack < 0 && shaken.i < r.i && r.at-shaken.at < impatient
 }
 
 // forged finds a RST that came to an end, and was not sent by the other, and was obeyed.
@@ -237,7 +248,9 @@ func (w *walk) whyReset(by end, r point) string {
 	l := w.line[by]
 	s := &l.wire.seen[r.i]
 	switch {
-	case by == server && len(l.sent[server]) == 0:
+	case w.aborted(by, r):
+		return "the server's kernel has answered the end of the handshake with RST: its accept queue is full and tcp_abort_on_overflow is set, or the listening socket was closed just then"
+	case by == server && len(l.sent[server]) == 0 && l.opens():
 		return "the server's kernel has answered the SYN with RST: nothing listens on that port, or a filter of that host refuses, or the accept queue is full and tcp_abort_on_overflow is set"
 	case s.ack < 0:
 		return "the " + by.String() + "'s kernel has answered with RST, for it has no such connection any more"

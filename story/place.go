@@ -86,12 +86,13 @@ func (w *wire) byTTL() place {
 
 // byAnswers compares how soon the two ends acknowledge, at best: kernels do so at once
 // now and then, the near one here, and the far one after a round trip. One answer each is
-// not enough to tell.
+// not enough to tell. Of a capture that lacks the handshake nothing is believed: an end that
+// never has to acknowledge at once puts all of it off.
 func (w *wire) byAnswers() place {
 	const least, times, enough = 500 * time.Microsecond, 4, 2
 	far, near := w.flow.Client.RTT, w.flow.Server.RTT
 	switch {
-	case far.Count < enough || near.Count < enough:
+	case w.flow.SYN.IsZero() || w.flow.SYNACK.IsZero(), far.Count < enough || near.Count < enough:
 		return nowhere
 	case far.Min > times*near.Min && far.Min-near.Min > least:
 		return atClient

@@ -115,12 +115,15 @@ func (t *teller) lines() {
 	for _, w := range c.wires {
 		if w.unseen > 0 {
 			t.s.Notes = append(t.s.Notes, fmt.Sprintf("%d packets of it were not kept: for want of room, or because their times can't be", w.unseen))
+			t.s.Why = "not all of its packets were kept"
 			return
 		}
 	}
 	toClient := asIs
 	if cw != nil && sw != nil && cw != sw {
 		if !t.aligns() {
+			t.s.Why = "the two captures can't be brought on one time line"
+			t.s.ToTell = append(t.s.ToTell, wholeCaptures, "clocks that nobody sets meanwhile; or one of the two captures alone")
 			return
 		}
 		toClient = c.clock.toClient
@@ -138,6 +141,7 @@ func (t *teller) lines() {
 		t.w.line[server] = newLine(sw, toClient, aligned(cw, sw), c.scales())
 	}
 	t.w.remarkable = t.ev.opt.remarkable()
+	t.w.findLags()
 	t.w.covered = t.covered
 	t.knowHoles()
 	if sw != nil {
@@ -289,9 +293,11 @@ func (h *held) says() string {
 		}
 		return "sent, and never came"
 	case gaveUp:
-		return "closed without an answer"
+		return "silent, and then it closed"
 	case owed:
-		return "sent more without an answer"
+		return "silent, and then it sent more"
+	case parted:
+		return "the other end had closed already"
 	case notCaptured:
 		return "a capture has not all of it"
 	case notShown:
@@ -354,6 +360,8 @@ func (t *teller) decide() {
 		t.say(CannotTell, "a capture has holes: it has lost packets, or did not run from before the connection until after it", wholeCaptures)
 	case e.how != "":
 		t.say(e.how, e.why+"; nobody kept the other waiting for "+watch.Duration(time.Duration(t.w.remarkable)))
+	case t.w.unreachable() != "":
+		t.say(CannotTell, t.w.unreachable(), "the host that sends it: its routes, its neighbours and the rules of its filter (ip route; ip neigh; nft list ruleset)")
 	default:
 		t.say(CannotTell, "nobody kept the other waiting for "+watch.Duration(time.Duration(t.w.remarkable))+", and the connection was open when it was seen last")
 	}
