@@ -73,7 +73,7 @@ func (w *wire) byTTL() place {
 			continue
 		}
 		known[s.from] = true
-		fresh[s.from] = s.ttl == 64 || s.ttl == 128 || s.ttl == 255
+		fresh[s.from] = isFresh(s.ttl)
 	}
 	switch {
 	case !known[client] || !known[server] || fresh[client] == fresh[server]:
@@ -82,6 +82,25 @@ func (w *wire) byTTL() place {
 		return atClient
 	}
 	return atServer
+}
+
+// isFresh reports whether a TTL is one that packets begin with.
+func isFresh(ttl uint8) bool { return ttl == 64 || ttl == 128 || ttl == 255 }
+
+// onTheWay returns the TTL of what an end sends, if no packet of it is fresh where this was
+// captured: so that is some hops away from the end, and what is beyond is not seen.
+func (w *wire) onTheWay(e end) (ttl uint8, is bool) {
+	for i := range w.seen {
+		s := &w.seen[i]
+		if s.icmp || s.resets() || s.from != e {
+			continue
+		}
+		if isFresh(s.ttl) {
+			return 0, false
+		}
+		ttl, is = s.ttl, true
+	}
+	return ttl, is && !isOneHost(w.flow.Pair.Client.Addr(), w.flow.Pair.Server.Addr())
 }
 
 // byAnswers compares how soon the two ends acknowledge, at best: kernels do so at once

@@ -231,3 +231,33 @@ func TestTraceTwice(t *testing.T) {
 		}
 	}
 }
+
+// TestOnTheWay: a capture some hops before an end shows what came from there, but not whether
+// the program or the network beyond was slow.
+func TestOnTheWay(t *testing.T) {
+	t.Parallel()
+	for _, test := range []struct {
+		name  string
+		play  func(*scene)
+		ttl   byte // of what the server sends
+		want  story.Verdict
+		notes int
+	}{
+		{"a slow handler", scenes[4].play, 64, story.Handler, 0},
+		{"a slow handler, or the network behind the router", scenes[4].play, 63, story.CannotTell, 1},
+		{"a slow client", scenes[2].play, 63, story.Client, 1},
+		{"a loss between the two captures", scenes[6].play, 63, story.NetworkThere, 1},
+	} {
+		a, b := captures(test.play, func(x *scene) {
+			for i := range x.packets {
+				if p := &x.packets[i]; p.from == s {
+					p.raw[8] = test.ttl
+				}
+			}
+		})
+		one := of(t, tell(t, a, b))
+		if one.Verdict != test.want || len(one.Notes) != test.notes {
+			t.Errorf("%s: verdict %q (%s), notes %q", test.name, one.Verdict, one.Why, one.Notes)
+		}
+	}
+}

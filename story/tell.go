@@ -365,9 +365,37 @@ func (t *teller) decide() {
 	default:
 		t.say(CannotTell, "nobody kept the other waiting for "+watch.Duration(time.Duration(t.w.remarkable))+", and the connection was open when it was seen last")
 	}
+	t.doubtPlaces()
 	if t.s.Evidence != Both && (t.s.Verdict == CannotTell || t.s.NotSeen()) {
 		t.tellOtherEnd()
 	}
+}
+
+// doubtPlaces takes back a verdict on an end that was captured some hops before it.
+func (t *teller) doubtPlaces() {
+	for e, w := range t.c.at {
+		if w == nil {
+			continue
+		}
+		ttl, is := w.onTheWay(end(e))
+		if !is {
+			continue
+		}
+		what := fmt.Sprintf("what the %s sends has a TTL of %d in %s: that was captured on the way", end(e), ttl, escape.StringN(w.capture.name, 200))
+		t.s.Notes = append(t.s.Notes, what+", and what is beyond it counts as the "+end(e).String()+"'s")
+		if t.s.Verdict.blames(end(e)) {
+			t.s.ToTell = nil
+			t.say(CannotTell, what+": it may be the "+end(e).String()+", or the network beyond", "the "+end(e).String()+" itself: tcpdump on its host, or in its container (nsenter -n -t PID tcpdump -w FILE)")
+		}
+	}
+}
+
+// blames reports whether a verdict says what only a capture at an end can show.
+func (v Verdict) blames(e end) bool {
+	if e == client {
+		return v == Client || v == KernelOfClient
+	}
+	return v == Server || v == AcceptQueue || v == Handler || v == KernelOfServer
 }
 
 // NotSeen reports whether part of the time was beyond the only capture.
