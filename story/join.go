@@ -52,7 +52,7 @@ func (w *wire) identity() (id identity, whole bool) {
 	if f.SYN.IsZero() && f.SYNACK.IsZero() {
 		return identity{pair: f.Pair}, false
 	}
-	return identity{client: f.Client.ISN, server: f.Server.ISN}, !f.SYNACK.IsZero()
+	return identity{client: f.Client.ISN, server: f.Server.ISN}, !f.SYN.IsZero() && !f.SYNACK.IsZero()
 }
 
 // joinWires joins the wires of different captures.
@@ -104,8 +104,10 @@ func sameConnection(a, b *wire) bool {
 		return ia == ib
 	case !samePair:
 		return false
-	case ia.pair == (sock.Pair{}) && ib.pair == (sock.Pair{}):
+	case !a.flow.SYN.IsZero() && !b.flow.SYN.IsZero():
 		return ia.client == ib.client // one has no answer to the SYN
+	case !a.flow.SYNACK.IsZero() && !b.flow.SYNACK.IsZero():
+		return ia.server == ib.server // one has the answer alone
 	}
 	return nearby(a.flow.Client.ISN, b.flow.Client.ISN) && nearby(a.flow.Server.ISN, b.flow.Server.ISN)
 }

@@ -261,3 +261,63 @@ func TestOnTheWay(t *testing.T) {
 		}
 	}
 }
+
+// TestPaced: full segments one after the other, each before the last one was acknowledged, may
+// be paced by the kernel. Short ones, or those that nothing is under way before, are not.
+func TestPaced(t *testing.T) {
+	t.Parallel()
+	play := func(size int, acked bool) func(*scene) {
+		return func(x *scene) {
+			x.mss = 1460
+			x.open().send(c, 3, psh|ack, 100)
+			for k := range 20 {
+				at := 5 + 12*float64(k)
+				x.send(s, at, psh|ack, size)
+				if acked || k%4 == 3 {
+					x.send(c, at+1.2, ack, 0)
+				}
+			}
+			x.send(c, 242, ack, 0).close(243)
+		}
+	}
+	for _, test := range []struct {
+		name string
+		play func(*scene)
+		want story.Verdict
+	}{
+		{"full segments, three of four while one is under way", play(1448, false), story.CannotTell},
+		{"full segments, each acknowledged", play(1448, true), story.Handler},
+		{"short segments", play(500, false), story.Handler},
+	} {
+		a, b := captures(test.play, nil)
+		if one := of(t, tell(t, a, b)); one.Verdict != test.want {
+			t.Errorf("%s: verdict %q (%s) %+v", test.name, one.Verdict, one.Why, one.Parts)
+		}
+	}
+}
+
+// TestOneDirection: a capture that has only what one end sends is joined with the other one.
+func TestOneDirection(t *testing.T) {
+	t.Parallel()
+	for name, lacks := range map[string]int{"the client's capture has only what comes": c, "only what goes": s} {
+		_, b := captures(scenes[4].play, nil)
+		a, _ := captures(scenes[4].play, func(x *scene) {
+			for i := range x.packets {
+				if p := &x.packets[i]; p.from == lacks {
+					if p.came = -1; lacks == c {
+						p.sent = -1
+					}
+				}
+			}
+		})
+		var told []*story.Story
+		for _, one := range tell(t, a, b) {
+			if one.Pair.Client.Port() == 40000 || one.Pair.Server.Port() == 40000 {
+				told = append(told, one)
+			}
+		}
+		if len(told) != 1 || told[0].Verdict != story.Handler || told[0].Evidence != story.ServerOnly {
+			t.Errorf("%s: %d stories, the first one is %q, seen at %q", name, len(told), told[0].Verdict, told[0].Evidence)
+		}
+	}
+}

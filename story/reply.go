@@ -92,6 +92,24 @@ func (l *line) spokeBetween(e end, i, j int) bool {
 	return false
 }
 
+// paced reports whether a kernel may have kept back what its program had given it, to pace it:
+// an end has sent one full segment after another, and what was before was still under way.
+func (w *walk) paced(n node, own point) bool {
+	l := w.line[n.at]
+	if n.time-own.at < prompt || n.i >= len(l.wire.seen) {
+		return false
+	}
+	acked, ok := l.acks[n.at.other()].before(n.i)
+	return ok && acked.pos < own.pos && l.isFull(n.at, n.i) && l.isFull(n.at, own.i)
+}
+
+// isFull reports whether a packet of an end carries as much as it may, but for options.
+func (l *line) isFull(e end, i int) bool {
+	const options, least = 40, 1000
+	s := &l.wire.seen[i]
+	return s.from == e && !s.icmp && int64(s.length) >= max(l.mostSegment(e)-options, least)
+}
+
 // mostSegment is the largest segment that an end sends, as far as it is known: the other's
 // MSS, but no more than half of the largest window, so that two are under way
 // (RFC 9293 §3.8.6.2.1).

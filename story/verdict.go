@@ -216,7 +216,7 @@ func (s *sums) most() int64 {
 }
 
 const (
-	slowedDown     = "one end paused between what it sent, after losses: its kernel may have slowed down for them, or its program had no more"
+	slowedDown     = "one end paused between what it sent, after losses or while more was under way: its kernel may have slowed down (congestion control, pacing), or its program had no more"
 	windowsUnknown = "one end sent no more for a while, and it is not known whether the other could have taken it: the scale of the windows was not captured"
 	wholePackets   = "captures that have the SYNs, and at least 96 bytes of each packet: tcpdump -s 96"
 )

@@ -452,7 +452,7 @@ func (w *walk) wentOn(n node, own point) {
 	case why != plainly:
 	case w.line[me].blind[me.other()]:
 		why = windowless
-	case w.line[me].repeated(me, n.i):
+	case w.line[me].repeated(me, n.i), w.paced(n, own):
 		why = slowed
 	}
 	if me == server && w.accept > own.at && w.accept < n.time {
