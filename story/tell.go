@@ -253,7 +253,7 @@ func (t *teller) lookedUp(syn int64) (from, to int64, ok bool) {
 	}
 	w := t.c.at[client]
 	pair := w.flow.Pair
-	if n, found := w.capture.nameFor(pair.Client.Addr(), pair.Server.Addr(), syn); found && n.asked <= n.answered {
+	if n, found := w.capture.nameFor(pair.Client.Addr(), pair.Server.Addr(), syn); found && n.asked <= n.answered && !w.capture.used(&n, syn) {
 		return n.asked, n.answered, true
 	}
 	return 0, 0, false
