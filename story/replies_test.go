@@ -37,6 +37,15 @@ func TestPatience(t *testing.T) {
 			x.open().send(c, 3, psh|ack, 10).send(s, 4.1, ack, 0)
 			bye(x, 3000, 20)
 		}, story.Server},
+		{"a slow answer, and the client closes right after", func(x *scene) {
+			x.open().send(c, 3, psh|ack, 10).send(s, 4.1, psh|ack, 20).send(c, 5.2, ack, 0)
+			x.delay = ms(0.2)
+			x.send(s, 3000, psh|ack, 20).send(c, 3000.3, ack, 0).send(c, 3000.4, fin|ack, 0).send(s, 3000.7, fin|ack, 0).send(c, 3001, ack, 0)
+		}, story.Handler},
+		{"a slow answer to a request in the SYN, and an end", func(x *scene) {
+			x.send(c, 0, syn, 10).send(s, 1.01, syn|ack, 0).send(c, 2.02, ack, 0)
+			bye(x, 3000, 20)
+		}, story.Server},
 		{"a slow greeting", func(x *scene) {
 			x.open().send(s, 3000, psh|ack, 20).send(c, 3001.1, ack, 0).send(c, 3002, psh|ack, 20).send(s, 3003.1, psh|ack, 20).close(3005)
 		}, story.Server},

@@ -55,13 +55,13 @@ func (w *walk) late(h *held) int64 {
 }
 
 // farewell reports whether a sending is the last words of an end that closes right after
-// them, to a peer that said nothing since: as an answer that took long, or as what a
+// them, and before its peer, which said nothing since: as an answer that took long, or as what a
 // server says when its patience is at an end.
 func (w *walk) farewell(n node) bool {
 	const short = 1460
 	l, me := w.line[n.at], n.at
 	fin := l.fin[me]
-	if fin < n.i || fin >= len(l.at) || l.at[fin]-n.time > prompt {
+	if fin < n.i || l.at[fin]-n.time > prompt || l.fin[me.other()] >= 0 && l.fin[me.other()] < fin {
 		return false
 	}
 	return l.endOf(me, fin)-n.pos <= short && !l.spokeBetween(me.other(), n.i, fin)

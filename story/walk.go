@@ -425,7 +425,7 @@ func (w *walk) handshaken(n node, first point) {
 		}
 	}
 	from, why := first, plainly
-	if n.time-first.at >= w.remarkable && (w.closes(n) || w.farewell(n)) { // it may have waited for a request
+	if n.time-first.at >= w.remarkable && !l.spokeBefore(client, n.i) && (w.closes(n) || w.farewell(n)) { // it may have waited for a request
 		why = gaveUp
 	}
 	if taken-first.at >= neglected {
