@@ -270,13 +270,27 @@ func (w *walk) closing(e *ending) {
 	case sf >= 0 && (cf < 0 || cl.acksAll(client, cf, sl.endOf(server, sf))):
 		e.how, e.why = ClosedByServer, "the server has closed first"
 	default:
-		e.why = "both have closed at the same time"
-		e.how = ClosedByClient
-		if sl.at[sf] < cl.at[cf] {
-			e.how = ClosedByServer
-		}
+		w.atOnce(e, cl.at[cf], sl.at[sf])
 	}
 	w.doubt(e)
+}
+
+// atOnce finds out who was first of two who have closed before either knew of the other: by the
+// clocks, as far as they are known. One that was not captured may have closed long before it was seen.
+func (w *walk) atOnce(e *ending, byClient, byServer int64) {
+	before := byClient - byServer
+	far := w.line[server] == nil && before <= 0 || w.line[client] == nil && before >= 0
+	e.why = "both have closed at the same time"
+	switch wrong := w.clockError(byClient); {
+	case far || max(before, -before) < wrong:
+		e.how = CannotTell
+		e.why += ", each before it knew of the other, and it is not known whose FIN was first"
+		e.toTell = []string{"the wire at both ends, with clocks that agree, by PTP or NTP"}
+	case before > 0:
+		e.how = ClosedByServer
+	default:
+		e.how = ClosedByClient
+	}
 }
 
 // finOf returns the first FIN of an end, and the line that has it: its own, if it does.

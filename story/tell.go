@@ -142,7 +142,7 @@ func (t *teller) lines() {
 	}
 	t.w.remarkable = t.ev.opt.remarkable()
 	t.w.findLags()
-	t.w.covered = t.covered
+	t.w.covered, t.w.clockError = t.covered, t.clockError
 	t.knowHoles()
 	if sw != nil {
 		t.w.queueFull = func(at int64) bool { return sw.queueFull(t.fromClient(at)) }
@@ -174,6 +174,15 @@ func (t *teller) covered(e end, at int64) bool {
 		at = t.fromClient(at)
 	}
 	return w.capture.first <= at && at <= w.capture.last
+}
+
+// clockError is by how much times of the two captures may be wrong against each other at a time.
+func (t *teller) clockError(at int64) int64 {
+	if t.c.clock == nil || t.w.one() {
+		return 0
+	}
+	_, wrong := t.c.clock.offset(t.fromClient(at))
+	return wrong
 }
 
 // fromClient maps a time of the client's clock to the server's.
@@ -359,7 +368,7 @@ func (t *teller) decide() {
 	case t.sums.holed > 0 && t.sums.most()+t.sums.holed >= t.w.remarkable:
 		t.say(CannotTell, "a capture has holes: it has lost packets, or did not run from before the connection until after it", wholeCaptures)
 	case e.how != "":
-		t.say(e.how, e.why+"; nobody kept the other waiting for "+watch.Duration(time.Duration(t.w.remarkable)))
+		t.say(e.how, e.why+"; nobody kept the other waiting for "+watch.Duration(time.Duration(t.w.remarkable)), e.toTell...)
 	case t.w.unreachable() != "":
 		t.say(CannotTell, t.w.unreachable(), "the host that sends it: its routes, its neighbours and the rules of its filter (ip route; ip neigh; nft list ruleset)")
 	default:

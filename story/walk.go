@@ -80,6 +80,7 @@ type walk struct {
 	queueFull  func(at int64) bool
 	covered    func(e end, at int64) bool
 	remarkable int64
+	clockError func(at int64) int64 // by how much times of the two ends may be wrong against each other
 
 	holes [2][]hole // of the captures at the ends
 	lag   [2]int64  // how long the kernels took to answer in the handshake; 0: not known
