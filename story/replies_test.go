@@ -66,6 +66,30 @@ func TestPatience(t *testing.T) {
 	}
 }
 
+// TestClientsPatience: so may a client that closes have waited for more.
+func TestClientsPatience(t *testing.T) {
+	t.Parallel()
+	for _, test := range []struct {
+		name string
+		play func(*scene)
+		want story.Verdict
+	}{
+		{"for a greeting", func(x *scene) { x.open().close(3000) }, story.CannotTell},
+		{"for the rest of an answer, or for nothing", func(x *scene) {
+			x.open().send(c, 3, psh|ack, 10).send(s, 4.1, psh|ack, 1000).send(c, 5.2, ack, 0).close(3000)
+		}, story.CannotTell},
+		{"it asks once more after that, so it did not wait", func(x *scene) {
+			x.open().send(c, 3, psh|ack, 10).send(s, 4.1, psh|ack, 1000).send(c, 5.2, ack, 0)
+			x.send(c, 3000, psh|ack, 10).send(s, 3001.1, psh|ack, 20).close(3003)
+		}, story.Client},
+	} {
+		a, b := captures(test.play, nil)
+		if one := of(t, tell(t, a, b)); one.Verdict != test.want {
+			t.Errorf("%s: verdict %q (%s) %+v", test.name, one.Verdict, one.Why, one.Parts)
+		}
+	}
+}
+
 // TestParting: a client that has closed may wait for the server's end, or not.
 func TestParting(t *testing.T) {
 	t.Parallel()

@@ -48,10 +48,13 @@ func (w *walk) late(h *held) int64 {
 	default:
 		return 0
 	}
-	if w.lag[e] < prompt || h.why != plainly && h.why != notRead {
-		return 0
+	switch h.why {
+	case plainly, notRead, owed, gaveUp, parted:
+		if w.lag[e] >= prompt {
+			return min(w.lag[e], h.length())
+		}
 	}
-	return min(w.lag[e], h.length())
+	return 0
 }
 
 // farewell reports whether a sending is the last words of an end that closes right after
@@ -68,12 +71,15 @@ func (w *walk) farewell(n node) bool {
 }
 
 // saysWhy returns what is remarkable about the time between what came to an end and what
-// it has sent then: a server that closes without a word may have been asked for nothing yet,
-// but for a part of a request; and the client may not wait for that if it has closed itself.
+// it has sent then. A client that closes without a word more may have waited for the rest of an
+// answer; a server, for the rest of a request; and the client may not wait for the server's end
+// if it has closed itself.
 func (w *walk) saysWhy(n node, came point) reason {
 	last := &w.line[n.at].wire.seen[came.i]
 	switch {
-	case n.at != server || n.time-came.at < w.remarkable || !w.closes(n):
+	case n.time-came.at < w.remarkable || !w.closes(n):
+	case n.at == client:
+		return gaveUp
 	case last.flags&packet.FIN != 0:
 		return parted
 	case last.length > 0:

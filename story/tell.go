@@ -157,7 +157,7 @@ func (t *teller) aligns() bool {
 	case c.clock == nil:
 		t.s.Notes = append(t.s.Notes, "nothing bounds the clocks of the two captures: they share no packets in both directions")
 	case c.clock.broken:
-		t.s.Notes = append(t.s.Notes, "the clocks of the two captures can't be brought together: one of them was set while they ran")
+		t.s.Notes = append(t.s.Notes, "the clocks of the two captures can't be brought together: one of them was set while they ran, or ran too fast or too slow")
 	default:
 		return true
 	}
