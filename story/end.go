@@ -339,7 +339,7 @@ func (w *walk) doubt(e *ending) {
 	}
 	for _, x := range []end{client, server} {
 		if w.unanswered(x) {
-			e.unsure = "what the " + x.String() + " had sent was not acknowledged, as far as was captured"
+			e.unsure = notAcknowledged(x)
 		}
 	}
 }

@@ -354,3 +354,24 @@ func TestOneDirection(t *testing.T) {
 		}
 	}
 }
+
+// TestNeverAnswered: none of the server's packets ever comes to the client, whatever number
+// they begin with.
+func TestNeverAnswered(t *testing.T) {
+	t.Parallel()
+	for _, first := range []uint32{1, 1 << 30, 1 << 31, 3 << 30} {
+		a, b := captures(func(x *scene) {
+			x.next[s] = first
+			x.send(c, 0, syn, 0).lose(s, 1.1, syn|ack, 0).again(c, 1000, syn, 0, true).again(s, 1001.1, syn|ack, 0, false)
+			x.again(s, 2001.1, syn|ack, 0, false).again(c, 3000, syn, 0, true).again(s, 3001.1, syn|ack, 0, false)
+		}, nil)
+		if one := of(t, tell(t, a, b)); one.Verdict != story.NetworkBack {
+			t.Errorf("from %d on: verdict %q (%s) %+v", first, one.Verdict, one.Why, one.Parts)
+		}
+		for end, file := range [][]byte{a, b} {
+			if one := of(t, tell(t, file)); one.Verdict != story.CannotTell || !strings.Contains(one.Why, "was not acknowledged") {
+				t.Errorf("seen at end %d: verdict %q (%s)", end, one.Verdict, one.Why)
+			}
+		}
+	}
+}

@@ -371,6 +371,10 @@ func (t *teller) decide() {
 		t.say(e.how, e.why+"; nobody kept the other waiting for "+watch.Duration(time.Duration(t.w.remarkable)), e.toTell...)
 	case t.w.unreachable() != "":
 		t.say(CannotTell, t.w.unreachable(), "the host that sends it: its routes, its neighbours and the rules of its filter (ip route; ip neigh; nft list ruleset)")
+	case t.w.unanswered(client):
+		t.say(CannotTell, notAcknowledged(client), wholeCaptures)
+	case t.w.unanswered(server):
+		t.say(CannotTell, notAcknowledged(server), wholeCaptures)
 	default:
 		t.say(CannotTell, "nobody kept the other waiting for "+watch.Duration(time.Duration(t.w.remarkable))+", and the connection was open when it was seen last")
 	}
@@ -378,6 +382,11 @@ func (t *teller) decide() {
 	if t.s.Evidence != Both && (t.s.Verdict == CannotTell || t.s.NotSeen()) {
 		t.tellOtherEnd()
 	}
+}
+
+// notAcknowledged says that what an end has sent was not acknowledged.
+func notAcknowledged(e end) string {
+	return "what the " + e.String() + " had sent was not acknowledged, as far as was captured"
 }
 
 // doubtPlaces takes back a verdict on an end that was captured some hops before it.
