@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"time"
 
+	"yodel/internal/escape"
 	"yodel/trace"
 	"yodel/watch"
 )
@@ -96,10 +97,25 @@ func (t *teller) decideCalls(name, total time.Duration) {
 	case total < remarkable && how != "":
 		t.say(how, why)
 	default:
-		t.say(CannotTell, "calls show that a program waited, but not for whom",
+		t.say(CannotTell, t.callsOnly(total),
 			"the wire at both ends: tcpdump -w FILE, or yodel watch --write FILE")
 		t.s.Notes = append(t.s.Notes, "no capture has it: only what the programs did is known")
 	}
+}
+
+// callsOnly says what calls alone show, if that is no verdict.
+func (t *teller) callsOnly(total time.Duration) string {
+	if c := t.c.calls[client]; c != nil {
+		for i := range c.calls {
+			if e := &c.calls[i]; e.Op == trace.Connect && e.Err != nil && c.find(trace.Connect) == nil {
+				return fmt.Sprintf("connect() has failed (%s), and calls do not show by whom", escape.StringN(e.Err.Error(), 80))
+			}
+		}
+	}
+	if total < time.Duration(t.ev.opt.remarkable()) {
+		return "nobody kept the other waiting for " + watch.Duration(time.Duration(t.ev.opt.remarkable())) + ", and calls do not show who closed first"
+	}
+	return "calls show that a program waited, but not for whom"
 }
 
 // closedByCalls says who has closed first, by what the programs saw of each other's end.

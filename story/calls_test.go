@@ -3,6 +3,7 @@ package story_test
 import (
 	"bytes"
 	"net/netip"
+	"strings"
 	"testing"
 	"time"
 
@@ -64,4 +65,24 @@ func serversTrace(t *testing.T, queued, handle time.Duration, more int64) []byte
 		t.Fatal(err)
 	}
 	return file.Bytes()
+}
+
+// TestClientsTraceAlone: what a client's calls show without any packet, in words that are true.
+func TestClientsTraceAlone(t *testing.T) {
+	t.Parallel()
+	refused := header + `{"type":"connect","time":"2027-01-15T08:00:00.102030000Z","conn":"00000001-1","side":"client","fd":3,"network":"tcp","remote":"192.0.2.2:80","took_us":167,"error":"connection refused"}
+`
+	short := header + `{"type":"connect","time":"2027-01-15T08:00:00.102030000Z","conn":"00000001-1","side":"client","fd":3,"network":"tcp","local":"192.0.2.1:40000","remote":"192.0.2.2:80","took_us":167}
+{"type":"close","time":"2027-01-15T08:00:00.107000000Z","conn":"00000001-1","side":"client","fd":3,"in":20,"out":10,"text":"closed here"}
+`
+	for _, test := range []struct{ name, file, why string }{
+		{"refused", refused, "connect() has failed (connection refused)"},
+		{"short", short, "who closed first"},
+		{"long", strings.ReplaceAll(short, ":00.107", ":09.107"), "not for whom"},
+	} {
+		told := tell(t, []byte(test.file))
+		if len(told) != 1 || told[0].Verdict != story.CannotTell || !strings.Contains(told[0].Why, test.why) {
+			t.Errorf("%s: %q (%s)", test.name, told[0].Verdict, told[0].Why)
+		}
+	}
 }

@@ -48,12 +48,23 @@ var unscaled = scales{-1, -1}
 
 func asIs(t int64) int64 { return t }
 
-// aligned returns what must be added to sw's numbers to be cw's.
-func aligned(cw, sw *wire) shifts {
-	return shifts{
-		int64(int32(sw.flow.Client.ISN - cw.flow.Client.ISN)),
-		int64(int32(sw.flow.Server.ISN - cw.flow.Server.ISN)),
+// aligned returns what must be added to sw's numbers to be cw's. Where one of them has nothing
+// of an end there is nothing to compare.
+func aligned(cw, sw *wire) (s shifts) {
+	if cw.knows(client) && sw.knows(client) {
+		s[client] = int64(int32(sw.flow.Client.ISN - cw.flow.Client.ISN))
 	}
+	if cw.knows(server) && sw.knows(server) {
+		s[server] = int64(int32(sw.flow.Server.ISN - cw.flow.Server.ISN))
+	}
+	return s
+}
+
+// knows reports whether a wire has a number of an end's stream: from itself, or acknowledged.
+func (w *wire) knows(e end) bool {
+	return slices.ContainsFunc(w.seen, func(s sighting) bool {
+		return !s.icmp && (s.from == e && !s.resets() || s.from != e && s.ack >= 0)
+	})
 }
 
 // width returns the room that is left for the offset where there is least: negative if

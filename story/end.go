@@ -95,7 +95,7 @@ func (w *walk) reset(e *ending) bool {
 	e.answers = w.line[by].wire.seen[r.i].ack < 0
 	e.why = w.whyReset(by, r)
 	switch {
-	case e.answers && !w.neverWas(by):
+	case e.answers && !w.neverWas(by) && !w.aborted(by, r):
 		e.how, e.toTell = CannotTell, []string{wholeCaptures}
 		e.why += "; what has ended it there before was not captured"
 	case w.holed(by, w.silentBefore(by, r.i), r.at), w.line[by].wire.capture.saysLossy():
@@ -127,6 +127,17 @@ func (w *walk) beforeReset(at end, r point) (node, bool) {
 func (w *walk) neverWas(by end) bool {
 	l := w.line[by]
 	return by == server && len(l.sent[server]) == 0 && l.opens()
+}
+
+// aborted reports whether a RST answers the end of the handshake, or what came with it:
+// the server's kernel has sent nothing else but its SYN, ACK.
+func (w *walk) aborted(by end, r point) bool {
+	l := w.line[by]
+	if by != server || len(l.sent[server]) != 1 || l.sent[server].last() != 1 || !l.opens() || len(l.acks[client]) == 0 {
+		return false
+	}
+	shaken := l.acks[client][0]
+	return l.wire.seen[r.i].ack < 0 && shaken.i < r.i && r.at-shaken.at < impatient
 }
 
 // forged finds a RST that came to an end, and was not sent by the other, and was obeyed.
@@ -237,7 +248,9 @@ func (w *walk) whyReset(by end, r point) string {
 	l := w.line[by]
 	s := &l.wire.seen[r.i]
 	switch {
-	case by == server && len(l.sent[server]) == 0:
+	case w.aborted(by, r):
+		return "the server's kernel has answered the end of the handshake with RST: its accept queue is full and tcp_abort_on_overflow is set, or the listening socket was closed just then"
+	case by == server && len(l.sent[server]) == 0 && l.opens():
 		return "the server's kernel has answered the SYN with RST: nothing listens on that port, or a filter of that host refuses, or the accept queue is full and tcp_abort_on_overflow is set"
 	case s.ack < 0:
 		return "the " + by.String() + "'s kernel has answered with RST, for it has no such connection any more"
@@ -257,13 +270,27 @@ func (w *walk) closing(e *ending) {
 	case sf >= 0 && (cf < 0 || cl.acksAll(client, cf, sl.endOf(server, sf))):
 		e.how, e.why = ClosedByServer, "the server has closed first"
 	default:
-		e.why = "both have closed at the same time"
-		e.how = ClosedByClient
-		if sl.at[sf] < cl.at[cf] {
-			e.how = ClosedByServer
-		}
+		w.atOnce(e, cl.at[cf], sl.at[sf])
 	}
 	w.doubt(e)
+}
+
+// atOnce finds out who was first of two who have closed before either knew of the other: by the
+// clocks, as far as they are known. One that was not captured may have closed long before it was seen.
+func (w *walk) atOnce(e *ending, byClient, byServer int64) {
+	before := byClient - byServer
+	far := w.line[server] == nil && before <= 0 || w.line[client] == nil && before >= 0
+	e.why = "both have closed at the same time"
+	switch wrong := w.clockError(byClient); {
+	case far || max(before, -before) < wrong:
+		e.how = CannotTell
+		e.why += ", each before it knew of the other, and it is not known whose FIN was first"
+		e.toTell = []string{"the wire at both ends, with clocks that agree, by PTP or NTP"}
+	case before > 0:
+		e.how = ClosedByServer
+	default:
+		e.how = ClosedByClient
+	}
 }
 
 // finOf returns the first FIN of an end, and the line that has it: its own, if it does.
@@ -312,7 +339,7 @@ func (w *walk) doubt(e *ending) {
 	}
 	for _, x := range []end{client, server} {
 		if w.unanswered(x) {
-			e.unsure = "what the " + x.String() + " had sent was not acknowledged, as far as was captured"
+			e.unsure = notAcknowledged(x)
 		}
 	}
 }

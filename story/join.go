@@ -52,7 +52,7 @@ func (w *wire) identity() (id identity, whole bool) {
 	if f.SYN.IsZero() && f.SYNACK.IsZero() {
 		return identity{pair: f.Pair}, false
 	}
-	return identity{client: f.Client.ISN, server: f.Server.ISN}, !f.SYNACK.IsZero()
+	return identity{client: f.Client.ISN, server: f.Server.ISN}, !f.SYN.IsZero() && !f.SYNACK.IsZero()
 }
 
 // joinWires joins the wires of different captures.
@@ -104,8 +104,10 @@ func sameConnection(a, b *wire) bool {
 		return ia == ib
 	case !samePair:
 		return false
-	case ia.pair == (sock.Pair{}) && ib.pair == (sock.Pair{}):
+	case !a.flow.SYN.IsZero() && !b.flow.SYN.IsZero():
 		return ia.client == ib.client // one has no answer to the SYN
+	case !a.flow.SYNACK.IsZero() && !b.flow.SYNACK.IsZero():
+		return ia.server == ib.server // one has the answer alone
 	}
 	return nearby(a.flow.Client.ISN, b.flow.Client.ISN) && nearby(a.flow.Server.ISN, b.flow.Server.ISN)
 }
@@ -291,12 +293,13 @@ func (c *conn) began() int64 {
 // joinTraces gives each connection what programs have of it. What has no wire becomes a
 // connection of its own, of both ends where the sockets mirror each other.
 func (ev *evidence) joinTraces(conns []*conn) []*conn {
+	again := knownTraces()
 	byPair := make(map[sock.Pair][]*conn)
 	for _, c := range conns {
 		byPair[c.pair] = append(byPair[c.pair], c)
 	}
 	for _, t := range ev.traced {
-		if t.isListener() {
+		if t.isListener() || again(t) {
 			continue
 		}
 		c := nearest(t, byPair[t.pair()])
@@ -317,6 +320,23 @@ func (ev *evidence) joinTraces(conns []*conn) []*conn {
 		t.joined = true
 	}
 	return conns
+}
+
+// knownTraces returns a function that reports whether it was asked for the same connection
+// of the same program before: a file that was given twice.
+func knownTraces() func(*traced) bool {
+	type key struct {
+		id    trace.ConnID
+		end   end
+		first int64
+	}
+	known := make(map[key]bool)
+	return func(t *traced) bool {
+		k := key{t.id, t.end, t.calls[0].Time.UnixNano()}
+		was := known[k]
+		known[k] = true
+		return was
+	}
 }
 
 // attempted returns the connection that a client's failed connect() has made: its trace

@@ -79,6 +79,7 @@ type line struct {
 	spoke  [2]int     // the packet with its first payload; -1: none
 	big    [2]int64   // the longest payload in a packet
 	zero   [2]bool    // its window was zero at some time
+	widest [2]int64   // its largest window
 	again  [2]int     // the first packet with payload that it had sent before; 0: none
 	blind  [2]bool    // its windows can't be read: their scale is not known
 	holes  []hole     // what was acknowledged and never seen
@@ -163,6 +164,7 @@ func (l *line) window(i int, s *sighting, at int64) {
 	}
 	l.edges[me].push(point{edge + l.shifts[me.other()], at, i})
 	l.zero[me] = l.zero[me] || edge == s.ack
+	l.widest[me] = max(l.widest[me], edge-s.ack)
 }
 
 // hole notes that a part of an end's stream was missed, after the last one that was not.

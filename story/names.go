@@ -90,6 +90,16 @@ func (c *capture) answer(q question, parser *dnsmessage.Parser, at int64) {
 	c.names = append(c.names, l)
 }
 
+// used reports whether another connection had been made with the answer before syn: then the
+// later one has not waited for it.
+func (c *capture) used(l *lookup, syn int64) bool {
+	return slices.ContainsFunc(c.wires, func(w *wire) bool {
+		pair := w.flow.Pair
+		return pair.Client.Addr() == l.host && slices.Contains(l.addrs, pair.Server.Addr()) &&
+			len(w.seen) > 0 && w.seen[0].at >= l.answered && w.seen[0].at < syn-prompt
+	})
+}
+
 // nameFor returns the look-up that led to a connection from host to addr at a time: the
 // last one that was answered before, and not long before. Asked is when its name was
 // first asked for: there may be several queries, for addresses of both kinds.

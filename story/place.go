@@ -73,7 +73,7 @@ func (w *wire) byTTL() place {
 			continue
 		}
 		known[s.from] = true
-		fresh[s.from] = s.ttl == 64 || s.ttl == 128 || s.ttl == 255
+		fresh[s.from] = isFresh(s.ttl)
 	}
 	switch {
 	case !known[client] || !known[server] || fresh[client] == fresh[server]:
@@ -84,14 +84,34 @@ func (w *wire) byTTL() place {
 	return atServer
 }
 
+// isFresh reports whether a TTL is one that packets begin with.
+func isFresh(ttl uint8) bool { return ttl == 64 || ttl == 128 || ttl == 255 }
+
+// onTheWay returns the TTL of what an end sends, if no packet of it is fresh where this was
+// captured: so that is some hops away from the end, and what is beyond is not seen.
+func (w *wire) onTheWay(e end) (ttl uint8, is bool) {
+	for i := range w.seen {
+		s := &w.seen[i]
+		if s.icmp || s.resets() || s.from != e {
+			continue
+		}
+		if isFresh(s.ttl) {
+			return 0, false
+		}
+		ttl, is = s.ttl, true
+	}
+	return ttl, is && !isOneHost(w.flow.Pair.Client.Addr(), w.flow.Pair.Server.Addr())
+}
+
 // byAnswers compares how soon the two ends acknowledge, at best: kernels do so at once
 // now and then, the near one here, and the far one after a round trip. One answer each is
-// not enough to tell.
+// not enough to tell. Of a capture that lacks the handshake nothing is believed: an end that
+// never has to acknowledge at once puts all of it off.
 func (w *wire) byAnswers() place {
 	const least, times, enough = 500 * time.Microsecond, 4, 2
 	far, near := w.flow.Client.RTT, w.flow.Server.RTT
 	switch {
-	case far.Count < enough || near.Count < enough:
+	case w.flow.SYN.IsZero() || w.flow.SYNACK.IsZero(), far.Count < enough || near.Count < enough:
 		return nowhere
 	case far.Min > times*near.Min && far.Min-near.Min > least:
 		return atClient

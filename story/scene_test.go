@@ -19,6 +19,7 @@ type scene struct {
 	drift float64       // how much faster it runs
 
 	port    uint16
+	mss     uint16    // that both tell; 0: they do not
 	next    [2]uint32 // what each end sends next
 	came    [2][]arrival
 	packets []shot
@@ -111,7 +112,11 @@ func (x *scene) forge(to int, at float64) *scene {
 }
 
 func (x *scene) segment(from int, seq, ackNumber uint32, flags byte, n, win int) []byte {
-	b := make([]byte, 40+n)
+	options := 0
+	if x.mss > 0 && flags&syn != 0 {
+		options = 4
+	}
+	b := make([]byte, 40+options+n)
 	b[0], b[8], b[9] = 0x45, 64, 6
 	binary.BigEndian.PutUint16(b[2:], uint16(len(b)))
 	copy(b[12:], [][]byte{{192, 0, 2, 1}, {192, 0, 2, 2}}[from])
@@ -123,7 +128,11 @@ func (x *scene) segment(from int, seq, ackNumber uint32, flags byte, n, win int)
 	if flags&ack != 0 {
 		binary.BigEndian.PutUint32(b[28:], ackNumber)
 	}
-	b[32], b[33] = 5<<4, flags
+	b[32], b[33] = byte(5+options/4)<<4, flags
+	if options > 0 {
+		b[40], b[41] = 2, 4
+		binary.BigEndian.PutUint16(b[42:], x.mss)
+	}
 	binary.BigEndian.PutUint16(b[34:], uint16(win))
 	return b
 }

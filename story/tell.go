@@ -115,12 +115,15 @@ func (t *teller) lines() {
 	for _, w := range c.wires {
 		if w.unseen > 0 {
 			t.s.Notes = append(t.s.Notes, fmt.Sprintf("%d packets of it were not kept: for want of room, or because their times can't be", w.unseen))
+			t.s.Why = "not all of its packets were kept"
 			return
 		}
 	}
 	toClient := asIs
 	if cw != nil && sw != nil && cw != sw {
 		if !t.aligns() {
+			t.s.Why = "the two captures can't be brought on one time line"
+			t.s.ToTell = append(t.s.ToTell, wholeCaptures, "clocks that nobody sets meanwhile; or one of the two captures alone")
 			return
 		}
 		toClient = c.clock.toClient
@@ -138,7 +141,8 @@ func (t *teller) lines() {
 		t.w.line[server] = newLine(sw, toClient, aligned(cw, sw), c.scales())
 	}
 	t.w.remarkable = t.ev.opt.remarkable()
-	t.w.covered = t.covered
+	t.w.findLags()
+	t.w.covered, t.w.clockError = t.covered, t.clockError
 	t.knowHoles()
 	if sw != nil {
 		t.w.queueFull = func(at int64) bool { return sw.queueFull(t.fromClient(at)) }
@@ -153,7 +157,7 @@ func (t *teller) aligns() bool {
 	case c.clock == nil:
 		t.s.Notes = append(t.s.Notes, "nothing bounds the clocks of the two captures: they share no packets in both directions")
 	case c.clock.broken:
-		t.s.Notes = append(t.s.Notes, "the clocks of the two captures can't be brought together: one of them was set while they ran")
+		t.s.Notes = append(t.s.Notes, "the clocks of the two captures can't be brought together: one of them was set while they ran, or ran too fast or too slow")
 	default:
 		return true
 	}
@@ -170,6 +174,15 @@ func (t *teller) covered(e end, at int64) bool {
 		at = t.fromClient(at)
 	}
 	return w.capture.first <= at && at <= w.capture.last
+}
+
+// clockError is by how much times of the two captures may be wrong against each other at a time.
+func (t *teller) clockError(at int64) int64 {
+	if t.c.clock == nil || t.w.one() {
+		return 0
+	}
+	_, wrong := t.c.clock.offset(t.fromClient(at))
+	return wrong
 }
 
 // fromClient maps a time of the client's clock to the server's.
@@ -249,7 +262,7 @@ func (t *teller) lookedUp(syn int64) (from, to int64, ok bool) {
 	}
 	w := t.c.at[client]
 	pair := w.flow.Pair
-	if n, found := w.capture.nameFor(pair.Client.Addr(), pair.Server.Addr(), syn); found && n.asked <= n.answered {
+	if n, found := w.capture.nameFor(pair.Client.Addr(), pair.Server.Addr(), syn); found && n.asked <= n.answered && !w.capture.used(&n, syn) {
 		return n.asked, n.answered, true
 	}
 	return 0, 0, false
@@ -289,9 +302,11 @@ func (h *held) says() string {
 		}
 		return "sent, and never came"
 	case gaveUp:
-		return "closed without an answer"
+		return "silent, and then it closed"
 	case owed:
-		return "sent more without an answer"
+		return "silent, and then it sent more"
+	case parted:
+		return "the other end had closed already"
 	case notCaptured:
 		return "a capture has not all of it"
 	case notShown:
@@ -353,13 +368,52 @@ func (t *teller) decide() {
 	case t.sums.holed > 0 && t.sums.most()+t.sums.holed >= t.w.remarkable:
 		t.say(CannotTell, "a capture has holes: it has lost packets, or did not run from before the connection until after it", wholeCaptures)
 	case e.how != "":
-		t.say(e.how, e.why+"; nobody kept the other waiting for "+watch.Duration(time.Duration(t.w.remarkable)))
+		t.say(e.how, e.why+"; nobody kept the other waiting for "+watch.Duration(time.Duration(t.w.remarkable)), e.toTell...)
+	case t.w.unreachable() != "":
+		t.say(CannotTell, t.w.unreachable(), "the host that sends it: its routes, its neighbours and the rules of its filter (ip route; ip neigh; nft list ruleset)")
+	case t.w.unanswered(client):
+		t.say(CannotTell, notAcknowledged(client), wholeCaptures)
+	case t.w.unanswered(server):
+		t.say(CannotTell, notAcknowledged(server), wholeCaptures)
 	default:
 		t.say(CannotTell, "nobody kept the other waiting for "+watch.Duration(time.Duration(t.w.remarkable))+", and the connection was open when it was seen last")
 	}
+	t.doubtPlaces()
 	if t.s.Evidence != Both && (t.s.Verdict == CannotTell || t.s.NotSeen()) {
 		t.tellOtherEnd()
 	}
+}
+
+// notAcknowledged says that what an end has sent was not acknowledged.
+func notAcknowledged(e end) string {
+	return "what the " + e.String() + " had sent was not acknowledged, as far as was captured"
+}
+
+// doubtPlaces takes back a verdict on an end that was captured some hops before it.
+func (t *teller) doubtPlaces() {
+	for e, w := range t.c.at {
+		if w == nil {
+			continue
+		}
+		ttl, is := w.onTheWay(end(e))
+		if !is {
+			continue
+		}
+		what := fmt.Sprintf("what the %s sends has a TTL of %d in %s: that was captured on the way", end(e), ttl, escape.StringN(w.capture.name, 200))
+		t.s.Notes = append(t.s.Notes, what+", and what is beyond it counts as the "+end(e).String()+"'s")
+		if t.s.Verdict.blames(end(e)) {
+			t.s.ToTell = nil
+			t.say(CannotTell, what+": it may be the "+end(e).String()+", or the network beyond", "the "+end(e).String()+" itself: tcpdump on its host, or in its container (nsenter -n -t PID tcpdump -w FILE)")
+		}
+	}
+}
+
+// blames reports whether a verdict says what only a capture at an end can show.
+func (v Verdict) blames(e end) bool {
+	if e == client {
+		return v == Client || v == KernelOfClient
+	}
+	return v == Server || v == AcceptQueue || v == Handler || v == KernelOfServer
 }
 
 // NotSeen reports whether part of the time was beyond the only capture.

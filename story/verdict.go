@@ -22,6 +22,8 @@ type sums struct {
 	owed    [2]int64 // may have been the other's
 	blind   [2]int64 // may have been for want of the other's window
 	slowed  [2]int64 // may have been its kernel, for losses
+	parted  int64    // of the server's: the client may not have waited
+	late    [2]int64 // may have been its host, which answers even a SYN late
 	holed   int64    // of what is not seen: for want of a whole capture
 	hidden  int64    // of that: for want of a capture that shows every SYN
 }
@@ -36,6 +38,7 @@ func (w *walk) sums() sums {
 		if h.by == HeldByServer || h.by == HeldByHandler || h.by == HeldInQueue {
 			e = server
 		}
+		s.late[e] += w.late(h)
 		switch h.why {
 		case refused:
 			if h.by != HeldInQueue {
@@ -45,6 +48,8 @@ func (w *walk) sums() sums {
 			s.delayed[e] += n
 		case owed, gaveUp:
 			s.owed[e] += n
+		case parted:
+			s.parted += n
 		case windowless:
 			s.blind[e] += n
 		case slowed:
@@ -73,19 +78,46 @@ func judge(s sums, wrong, remarkable int64) (j judged, ok bool) {
 			return s.owing(), true
 		}
 	}
+	if s.parted > 0 {
+		alone := s.without()
+		if other, stillOK := judge(alone, wrong, remarkable); !stillOK || other.verdict != j.verdict {
+			return s.parting(), true
+		}
+	}
 	return j, true
+}
+
+// without leaves out the server's time after the client had closed.
+func (s *sums) without() sums {
+	m := *s
+	m.take(m.parted)
+	m.parted = 0
+	return m
+}
+
+// take takes time from the server's program.
+func (s *sums) take(left int64) {
+	for _, h := range []Holder{HeldByHandler, HeldByServer, HeldInQueue} {
+		n := min(s.by[h], left)
+		s.by[h] -= n
+		left -= n
+	}
+}
+
+func (s *sums) parting() judged {
+	return judged{
+		CannotTell,
+		fmt.Sprintf("the server closed %s after the client had: whether the client still waited for it then, the packets do not show", watch.Duration(time.Duration(s.parted))),
+		[]string{"what the client's program did: its trace (--trace), with --each-call"},
+	}
 }
 
 // moved gives what may have been the other's to the other.
 func (s *sums) moved() sums {
-	m, left := *s, s.owed[server]
+	m := *s
 	m.by[HeldByClient] += s.owed[server] - s.owed[client]
 	m.by[HeldByServer] += s.owed[client]
-	for _, h := range []Holder{HeldByHandler, HeldByServer} {
-		take := min(m.by[h], left)
-		m.by[h] -= take
-		left -= take
-	}
+	m.take(s.owed[server])
 	m.owed = [2]int64{}
 	return m
 }
@@ -94,7 +126,7 @@ func (s *sums) owing() judged {
 	waited := time.Duration(max(s.owed[client], s.owed[server]))
 	return judged{
 		CannotTell,
-		fmt.Sprintf("for %s the one had said something and the other nothing: the packets do not show whether an answer was due", watch.Duration(waited)),
+		fmt.Sprintf("for %s neither end said anything, until one said more or closed: the packets do not show whose turn it was", watch.Duration(waited)),
 		[]string{"what the programs did: traces of both (--trace), with --each-call"},
 	}
 }
@@ -128,8 +160,10 @@ func (s *sums) largest(wrong, remarkable int64) (j judged, ok bool) {
 		}},
 		{s.slowed[client], judged{CannotTell, slowedDown, []string{"what the client's program did: its trace, with --each-call"}}},
 		{s.slowed[server], judged{CannotTell, slowedDown, []string{"what the server's program did: its trace, with --each-call"}}},
-		{s.by[HeldByClient] - s.slowed[client] - s.refused[client] - s.delayed[client] - s.blind[client], judged{verdict: Client}},
-		{s.server() - s.slowed[server] - s.refused[server] - s.delayed[server] - s.blind[server], judged{verdict: Server}},
+		{s.late[client], lateHost(client)},
+		{s.late[server], lateHost(server)},
+		{s.by[HeldByClient] - s.late[client] - s.slowed[client] - s.refused[client] - s.delayed[client] - s.blind[client], judged{verdict: Client}},
+		{s.server() - s.late[server] - s.slowed[server] - s.refused[server] - s.delayed[server] - s.blind[server], judged{verdict: Server}},
 		{net, judged{verdict: NetworkThere}},
 	}
 	best := 0
@@ -156,6 +190,15 @@ func (s *sums) largest(wrong, remarkable int64) (j judged, ok bool) {
 	return j, true
 }
 
+// lateHost says what a host can be that answers late in the handshake.
+func lateHost(e end) judged {
+	return judged{
+		CannotTell,
+		"the " + e.String() + "'s host was late in the handshake already, which its kernel answers at once: it was stopped or starved, or keeps packets back before they are captured",
+		[]string{"the " + e.String() + "'s host: tc -s qdisc, ip neigh, and how busy it is"},
+	}
+}
+
 // incomplete says what most of what is not captured is for want of.
 func (s *sums) incomplete() judged {
 	if 2*s.hidden > s.holed {
@@ -173,7 +216,7 @@ func (s *sums) most() int64 {
 }
 
 const (
-	slowedDown     = "one end paused between what it sent, after losses: its kernel may have slowed down for them, or its program had no more"
+	slowedDown     = "one end paused between what it sent, after losses or while more was under way: its kernel may have slowed down (congestion control, pacing), or its program had no more"
 	windowsUnknown = "one end sent no more for a while, and it is not known whether the other could have taken it: the scale of the windows was not captured"
 	wholePackets   = "captures that have the SYNs, and at least 96 bytes of each packet: tcpdump -s 96"
 )

@@ -50,8 +50,9 @@ const serverTrace = header +
 
 // withName is a capture of the client's end in which the name is asked for before the
 // connection is made.
-func withName(query, answer []byte, asked, answered float64) []byte {
+func withName(query, answer []byte, asked, answered float64, before ...shot) []byte {
 	x := newScene()
+	x.packets = before
 	x.send(c, 55, syn, 0).send(s, 56.01, syn|ack, 0).send(c, 57.02, ack, 0).send(c, 58, psh|ack, 10).send(s, 60, psh|ack, 20).close(62)
 	for _, d := range []struct {
 		from    int
@@ -80,6 +81,10 @@ func TestNameOnTheWire(t *testing.T) {
 	one := of(t, tell(t, withName(query, answer, 0, 50)))
 	if one.Verdict != story.Client || abs(one.Parts.Client-ms(58)) > ms(3) || !strings.Contains(one.Why, "name") {
 		t.Errorf("%q (%s) %+v", one.Verdict, one.Why, one.Parts)
+	}
+	one = of(t, tell(t, withName(query, answer, 0, 10, marker(30001, 12).packets...))) // another connection has used it
+	if one.Verdict == story.Client || one.Parts.Client > ms(3) {
+		t.Errorf("the second connection after a look-up: %q (%s) %+v", one.Verdict, one.Why, one.Parts)
 	}
 }
 

@@ -56,6 +56,7 @@ const (
 	lost        // what was sent came later, or never
 	gaveUp      // closed while the other one may have owed an answer
 	owed        // sent more while the other one may have owed an answer
+	parted      // closed long after the other one, which may not have waited
 	notCaptured // a capture has a hole then
 	notShown    // a SYN may have come, to a capture that does not show all of them
 	windowless  // sent more, and it is not known whether it could have before
@@ -79,8 +80,10 @@ type walk struct {
 	queueFull  func(at int64) bool
 	covered    func(e end, at int64) bool
 	remarkable int64
+	clockError func(at int64) int64 // by how much times of the two ends may be wrong against each other
 
 	holes [2][]hole // of the captures at the ends
+	lag   [2]int64  // how long the kernels took to answer in the handshake; 0: not known
 
 	held []held // the last one first
 }
@@ -217,7 +220,7 @@ func (w *walk) sentBy(n node) (node, bool) {
 	}
 	switch {
 	case okCame && (!okOwn || came.i >= own.i):
-		w.program(n, came, plainly)
+		w.program(n, came, w.saysWhy(n, came))
 		return node{me, false, ofStream, came.pos, came.at, came.i}, true
 	case okOwn:
 		w.wentOn(n, own)
@@ -328,7 +331,7 @@ func (w *walk) wasFull(l *line, e end, i int) bool {
 	edge, ok := l.edges[e.other()].before(i)
 	sent, okSent := l.sent[e].before(i)
 	const segment = 1460
-	return ok && okSent && edge.pos-sent.pos < 2*segment
+	return ok && okSent && edge.pos-sent.pos < max(2*segment, l.mostSegment(e))
 }
 
 // program gives the time between what came and what was sent to the end itself, less
@@ -422,14 +425,17 @@ func (w *walk) handshaken(n node, first point) {
 			taken = l.at[i]
 		}
 	}
-	from := first
+	from, why := first, plainly
+	if n.time-first.at >= w.remarkable && !l.spokeBefore(client, n.i) && (w.closes(n) || w.farewell(n)) { // it may have waited for a request
+		why = gaveUp
+	}
 	if taken-first.at >= neglected {
 		from.at = taken
-		w.split(n, from, plainly)
+		w.split(n, from, why)
 		w.refusal(server, first.at, taken)
 		return
 	}
-	w.split(n, from, plainly)
+	w.split(n, from, why)
 }
 
 // wentOn gives the time between two sendings of one end to it. If the other one may have
@@ -447,7 +453,7 @@ func (w *walk) wentOn(n node, own point) {
 	case why != plainly:
 	case w.line[me].blind[me.other()]:
 		why = windowless
-	case w.line[me].repeated(me, n.i):
+	case w.line[me].repeated(me, n.i), w.paced(n, own):
 		why = slowed
 	}
 	if me == server && w.accept > own.at && w.accept < n.time {
@@ -476,7 +482,8 @@ func (w *walk) closes(n node) bool {
 }
 
 // mayOwe reports whether the peer may have owed an answer between own and n. It did not
-// if it never says anything from then on, but for an end that gives up; nor if it answers
+// if it never says anything from then on, but for an end that gives up, with or without
+// last words; nor if it answers
 // soon after it has got the last words, and not soon after those before.
 func (w *walk) mayOwe(n node, own point) bool {
 	me, peer := n.at, n.at.other()
@@ -484,7 +491,7 @@ func (w *walk) mayOwe(n node, own point) bool {
 	if !mine.spokeBefore(me, n.i) { // it has asked nothing yet
 		return false
 	}
-	if w.closes(n) {
+	if w.closes(n) || w.farewell(n) {
 		return true
 	}
 	l := w.line[peer]
