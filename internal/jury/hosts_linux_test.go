@@ -33,6 +33,7 @@ type hosts struct {
 	t                      testing.TB
 	client, router, server string // namespaces
 	dir                    string
+	marker                 net.Listener // on the server's host, for mark
 }
 
 // newHosts makes the three, which end with the test.
@@ -70,6 +71,10 @@ func newHosts(t testing.TB) *hosts {
 	}
 	h.write(filepath.Join(etc, "resolv.conf"), "nameserver "+routerClient+"\noptions timeout:5\n")
 	h.write(filepath.Join(etc, "hosts"), "127.0.0.1 localhost\n")
+	// From before all captures: of a server that begins to listen meanwhile, ours may miss the
+	// first SYN, and would have a hole then.
+	h.marker = h.listen(h.server, serverAddr+":9")
+	t.Cleanup(func() { h.marker.Close() })
 	return h
 }
 

@@ -10,7 +10,6 @@ import (
 	"io"
 	"maps"
 	"math/rand/v2"
-	"net"
 	"net/netip"
 	"os"
 	"path/filepath"
@@ -258,10 +257,6 @@ func (j *jury) round(h *hosts, n, try int, slow *time.Duration) {
 // until after it.
 func (r *round) watched(ctx context.Context) error {
 	h := r.h
-	// From before the captures: of a server that begins to listen meanwhile, ours may miss the
-	// first SYN, and would have a hole then.
-	marker := h.listen(h.server, serverAddr+":9")
-	defer marker.Close()
 	var stop [2]func(last []byte) tape
 	for i, ns := range []string{h.client, h.server} {
 		var err error
@@ -269,13 +264,13 @@ func (r *round) watched(ctx context.Context) error {
 			return err
 		}
 	}
-	h.mark(marker, []byte("the beginning"))
+	h.mark([]byte("the beginning"))
 	began := time.Now()
 	err := r.fault.do(r, ctx)
 	r.took = time.Since(began)
 	h.nft("")
 	last := fmt.Appendf(nil, "the end of round %d of %d", r.n, *seedFlag)
-	h.mark(marker, last)
+	h.mark(last)
 	r.tapes = [2]tape{stop[0](last), stop[1](last)}
 	if err == nil && r.own && (len(r.tapes[0]) == 0 || len(r.tapes[1]) == 0) {
 		err = fmt.Errorf("our capture has nothing")
@@ -326,15 +321,15 @@ func nap(d time.Duration) {
 }
 
 // mark leaves a connection in both captures, as one does who begins and ends a watch.
-func (h *hosts) mark(l net.Listener, words []byte) {
+func (h *hosts) mark(words []byte) {
 	h.t.Helper()
-	c, err := dialFrom(h.client, l.Addr().String(), 10*time.Second)
+	c, err := dialFrom(h.client, h.marker.Addr().String(), 10*time.Second)
 	if err != nil {
 		h.t.Error(err)
 		return
 	}
 	defer c.Close()
-	s, err := l.Accept()
+	s, err := h.marker.Accept()
 	if err != nil {
 		h.t.Error(err)
 		return
