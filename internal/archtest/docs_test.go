@@ -61,6 +61,9 @@ func TestPagesNameWhatIsThere(t *testing.T) {
 	there := map[string]bool{}
 	var pages []string
 	err := fs.WalkDir(root, ".", func(path string, d fs.DirEntry, err error) error {
+		if d.IsDir() && (d.Name() == "node_modules" || d.Name() == ".git") { // not ours
+			return fs.SkipDir
+		}
 		if strings.HasSuffix(path, ".md") {
 			pages = append(pages, path)
 		}
