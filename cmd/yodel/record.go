@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"cmp"
 	"fmt"
-	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
@@ -190,7 +189,7 @@ func lastFiles() ([]string, error) {
 	dir = filepath.Join(dir, recentDir)
 	files := recent(dir)
 	if len(files) == 0 {
-		return nil, fmt.Errorf("nothing is kept in %s: make a connection first, with yodel call for example: %w", dir, fs.ErrNotExist)
+		return nil, fmt.Errorf("nothing is kept in %s: make a connection first, with yodel call for example", dir)
 	}
 	var names []string
 	var sum int64

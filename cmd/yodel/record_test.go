@@ -29,7 +29,7 @@ func TestStoryLast(t *testing.T) {
 		status := p.wait(t)
 		return result{status: status, out: p.out.String(), err: p.err.String()}
 	}
-	wantStatus(t, yodel("story", "last"), 1, "nothing is kept")
+	wantStatus(t, yodel("story", "last"), 1, "nothing is kept", "for example\n")
 	s := serveWith(t, env, "upper@127.0.0.1:0")
 	wantStatus(t, yodel("call", "--no-record", s.address(0)), 0)
 	wantStatus(t, yodel("call", s.address(0)), 0)
