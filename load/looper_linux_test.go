@@ -122,9 +122,15 @@ func TestAwake(t *testing.T) {
 		}}, true},
 	} {
 		tt.plan.Count = 50
-		r := mustRun(t, tt.plan)
-		if got := r.Document().Tool.Awake; r.Verified != 50 || (got > 0) != tt.want {
-			t.Errorf("%s: %d verified, awake for %v µs", tt.name, r.Verified, got)
+		for awake := !tt.want; awake != tt.want; { // on a busy machine all answers may be there before it looks
+			r := mustRun(t, tt.plan)
+			got := r.Document().Tool.Awake
+			if awake = got > 0; r.Verified != 50 || awake && !tt.want {
+				t.Errorf("%s: %d verified, awake for %v µs", tt.name, r.Verified, got)
+			}
+			if t.Failed() {
+				return
+			}
 		}
 	}
 }
