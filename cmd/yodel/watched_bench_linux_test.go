@@ -20,7 +20,7 @@ import (
 // the medians and quartiles. The server is kept on the first processor, the client on the
 // second, and who watches goes where it likes. For a quiet machine, as root:
 //
-//	go test -run '^$' -bench WatchedServer -benchtime 1x -timeout 20m ./cmd/yodel -watch.pairs=15
+//	go test -run '^$' -bench WatchedServer -benchtime 1x -timeout 20m ./cmd/yodel -watch.pairs=100 -watch.time=300ms
 func BenchmarkWatchedServer(b *testing.B) {
 	if runtime.NumCPU() < 2 {
 		yodeltest.Skip(b, "server and client need a processor each", "run it on a machine with two")
