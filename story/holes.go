@@ -139,22 +139,25 @@ func (w *walk) holed(e end, from, to int64) bool {
 }
 
 // complete adds the time between the first packet of the connection and where the walk
-// has come to: a capture had a hole there.
+// has come to: a capture had a hole there, or began later than the other one.
 func (w *walk) complete() {
-	first := w.of(client)
-	if len(first.at) == 0 || len(w.held) == 0 {
+	l := w.of(client)
+	if len(l.at) == 0 || len(w.held) == 0 {
 		return
 	}
-	from := w.held[0].from
+	first, from := l.at[0], w.held[0].from
+	if s := w.of(server); !l.opens() && len(s.at) > 0 {
+		first = min(first, s.at[0])
+	}
 	for i := range w.held {
 		from = min(from, w.held[i].from)
 	}
-	switch missing := from - first.at[0]; {
+	switch missing := from - first; {
 	case missing <= 0:
 	case missing < prompt: // the clocks are not known better than that
-		w.hold(first.at[0], from, HeldThere, plainly)
+		w.hold(first, from, HeldThere, plainly)
 	default:
-		w.held = append(w.held, held{from: first.at[0], to: from, by: HeldUnseen, why: notCaptured})
+		w.held = append(w.held, held{from: first, to: from, by: HeldUnseen, why: notCaptured})
 	}
 }
 
