@@ -16,6 +16,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -204,8 +205,8 @@ func (c *count) add(f *fault, v story.Verdict) *int {
 }
 
 func (j *jury) lane(h *hosts, work <-chan int) {
-	var slow time.Duration
-	stop, err := h.nameServer(func() time.Duration { return slow })
+	var slow atomic.Int64 // a duration
+	stop, err := h.nameServer(func() time.Duration { return time.Duration(slow.Load()) })
 	if err != nil {
 		j.t.Error(err)
 		for range work {
@@ -226,7 +227,7 @@ func (j *jury) fault(n int) fault {
 }
 
 // round makes one connection, has both hosts watch it, and judges.
-func (j *jury) round(h *hosts, n, try int, slow *time.Duration) {
+func (j *jury) round(h *hosts, n, try int, slow *atomic.Int64) {
 	f := j.fault(n)
 	rng := rand.New(rand.NewPCG(*seedFlag, uint64(n)))
 	r := &round{
@@ -299,7 +300,7 @@ func (f *fault) kept() bool {
 // voided repeats a round that did not come about, or in which the machine itself kept the
 // programs waiting for so long that it is not known any more what is true. Its verdict
 // is not looked at.
-func (j *jury) voided(h *hosts, r *round, try int, slow *time.Duration, why string) {
+func (j *jury) voided(h *hosts, r *round, try int, slow *atomic.Int64, why string) {
 	j.mu.Lock()
 	j.again++
 	tooMany := j.again > 20+j.rounds || time.Since(j.began) > repeating

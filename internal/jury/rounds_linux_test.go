@@ -10,6 +10,7 @@ import (
 	"net"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -24,7 +25,7 @@ type round struct {
 	port int
 	hold time.Duration // how long the fault lasts
 	nap  func(time.Duration)
-	dns  *time.Duration // how slow names are
+	dns  *atomic.Int64 // how slow names are: a duration
 
 	n     int
 	fault fault
@@ -550,8 +551,8 @@ func (r *round) loseHandshake(ctx context.Context, way, flags string) error {
 }
 
 func (r *round) slowName(ctx context.Context) error {
-	*r.dns = r.hold
-	defer func() { *r.dns = 0 }()
+	r.dns.Store(int64(r.hold))
+	defer r.dns.Store(0)
 	s, c, err := r.web(ctx, serverName, "small")
 	if err != nil {
 		return err
