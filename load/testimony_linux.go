@@ -28,19 +28,21 @@ func threadTimes() (ran, starved time.Duration) {
 	if unix.ClockGettime(unix.CLOCK_THREAD_CPUTIME_ID, &cpu) == nil {
 		ran = time.Duration(cpu.Nano())
 	}
-	text, err := os.ReadFile("/proc/thread-self/schedstat")
-	if err != nil {
-		return ran, 0
-	}
+	return ran, waitedIn("/proc/thread-self/schedstat")
+}
+
+// waitedIn returns how long the thread whose file it is has waited for a processor; 0 if it does not say.
+func waitedIn(schedstat string) time.Duration {
+	text, err := os.ReadFile(schedstat)
 	fields := bytes.Fields(text)
-	if len(fields) != 3 {
-		return ran, 0
+	if err != nil || len(fields) != 3 {
+		return 0
 	}
 	ns, err := strconv.ParseInt(string(fields[1]), 10, 64)
 	if err != nil {
-		return ran, 0
+		return 0
 	}
-	return ran, time.Duration(ns)
+	return time.Duration(ns)
 }
 
 // waitedTime returns how long this process's threads have waited for a processor, all together; 0
@@ -51,11 +53,7 @@ func waitedTime() (sum time.Duration) {
 		return 0
 	}
 	for _, path := range all {
-		text, err := os.ReadFile(path)
-		if fields := bytes.Fields(text); err == nil && len(fields) == 3 {
-			ns, _ := strconv.ParseInt(string(fields[1]), 10, 64)
-			sum += time.Duration(ns)
-		}
+		sum += waitedIn(path)
 	}
 	return sum
 }
