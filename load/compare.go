@@ -3,7 +3,6 @@ package load
 import (
 	"fmt"
 	"math"
-	"strings"
 
 	"github.com/HdrHistogram/hdrhistogram-go"
 
@@ -58,7 +57,7 @@ func Compare(a, b *Document, tolerance float64) ([]Difference, error) {
 
 // withheld is why a run has not told a percentile; empty: it has.
 func (d *Document) withheld(name string, q float64) string {
-	return d.Withheld[name+"_us.p"+strings.ReplaceAll(digits(q), ".", "")]
+	return d.Withheld[withheldKey(name, q)]
 }
 
 // Notes returns what a reader of a comparison must know, in sentences: which percentiles one

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"strings"
 	"time"
 
 	"github.com/HdrHistogram/hdrhistogram-go"
@@ -163,7 +164,7 @@ func (r *Report) Document() *Document {
 	if r.Open() {
 		d.Loop, d.Asked = "open", p.Pace.Rate()
 	}
-	if !p.has("tcp", "tls", "udp", "unix") {
+	if p.OnlyPages() {
 		d.Size = 0 // a page is as long as its server makes it
 	}
 	d.times(r)
@@ -208,7 +209,7 @@ func (d *Document) times(r *Report) {
 		if f.h.TotalCount() == 0 {
 			continue
 		}
-		*f.to = d.percentiles(r, f.name+"_us", f.h, f.kept)
+		*f.to = d.percentiles(r, f.name, f.h, f.kept)
 		if encoded, err := f.h.Encode(hdrhistogram.V2CompressedEncodingCookieBase); f.kept && err == nil {
 			d.Histograms[f.name] = string(encoded)
 		}
@@ -223,13 +224,21 @@ func (d *Document) percentiles(r *Report, name string, h *hdrhistogram.Histogram
 			f = r.Percentile(h, q)
 		}
 		if f.Withheld != "" {
-			d.Withheld[name+"."+map[float64]string{50: "p50", 90: "p90", 99: "p99", 99.9: "p999", 100: "max"}[q]] = f.Withheld
+			d.Withheld[withheldKey(name, q)] = f.Withheld
 			continue
 		}
 		v := micros(f.Value)
 		*to = &v
 	}
 	return p
+}
+
+// withheldKey is the name of a percentile in Document.Withheld: latency_us.p999, latency_us.max.
+func withheldKey(name string, q float64) string {
+	if q == 100 {
+		return name + "_us.max"
+	}
+	return name + "_us.p" + strings.ReplaceAll(digits(q), ".", "")
 }
 
 // parts sets what is a list.

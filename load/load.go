@@ -33,6 +33,9 @@ type Target struct {
 	Weight int
 }
 
+// IsPage reports whether what comes back is a page, over HTTP, and not what was sent.
+func (t Target) IsPage() bool { return t.Address.Network == "http" || t.Address.Network == "https" }
+
 // A Plan is what to push.
 type Plan struct {
 	// Target is whom to call: tcp, tls, udp, unix, http or https. Targets is for several,
@@ -208,7 +211,7 @@ func (p *Plan) check() error {
 		return errors.New("neither a count nor a duration is set: the run would not end")
 	case p.Ramp > 0 && p.Pace != nil:
 		return errors.New("a ramp of an open loop is its pacer's: use Ramp there")
-	case p.Pipeline > 1 && p.has("http", "https"):
+	case p.Pipeline > 1 && slices.ContainsFunc(p.Targets, Target.IsPage):
 		return errors.New("HTTP has one message under way on a connection: leave the pipeline out")
 	case p.Driver != "" && p.Driver != Uring && p.Driver != Epoll:
 		return fmt.Errorf("the driver %q: %s and %s can be chosen", p.Driver, Uring, Epoll)
@@ -218,12 +221,17 @@ func (p *Plan) check() error {
 		return errors.New("to stay awake is for event loops, which there are on Linux, for tcp, unix and udp")
 	case (p.NewConns || p.Reconnect != 0) && p.has("udp"):
 		return errors.New("datagrams have no connections: they can't be made anew")
-	case p.Upper && p.has("http", "https"):
+	case p.Upper && slices.ContainsFunc(p.Targets, Target.IsPage):
 		return errors.New("what HTTP returns is not what was sent: there is nothing to be in capitals")
 	case p.NewConns && p.Pipeline > 1:
 		return errors.New("a connection for each message has no room for a pipeline")
 	}
 	return nil
+}
+
+// OnlyPages reports whether all of Targets are pages: then nothing has the plan's size.
+func (p *Plan) OnlyPages() bool {
+	return !slices.ContainsFunc(p.Targets, func(t Target) bool { return !t.IsPage() })
 }
 
 // has reports whether there is a target on one of the networks.

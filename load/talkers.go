@@ -55,7 +55,7 @@ func newTalkers(w *worker) driver {
 	d := &talkers{worker: w, started: make(chan struct{}), changed: make(chan struct{}, 1), http: make(map[*group]*fetcher)}
 	d.ctx, d.cancel = context.WithCancel(context.Background())
 	for _, g := range w.groups {
-		if n := g.Address.Network; n == "http" || n == "https" {
+		if g.IsPage() {
 			d.http[g] = newFetcher(g.target, g.conns, &w.run.plan)
 		}
 		for range g.conns {

@@ -173,7 +173,7 @@ func (f *loadFlags) run(ctx context.Context, s std, targets []load.Target) error
 	if err != nil {
 		return usageError{err}
 	}
-	if hasWeb(targets) {
+	if slices.ContainsFunc(targets, load.Target.IsPage) {
 		log.SetOutput(io.Discard) // net/http's client tells there of each server that goes on after its answer
 	}
 	ctx, cancel := context.WithCancelCause(ctx)
@@ -252,24 +252,15 @@ func (f *loadFlags) positive() error {
 
 // sense refuses what flags say that have nothing to do with the targets or with each other.
 func (f *loadFlags) sense() error {
-	web := hasWeb(f.plan.Targets)
 	switch {
-	case f.bulk && (web || f.plan.NewConns):
+	case f.bulk && (slices.ContainsFunc(f.plan.Targets, load.Target.IsPage) || f.plan.NewConns):
 		return errors.New("--bulk is for connections that are held and echo: not with http, nor with --new-conns")
-	case f.given("size") && onlyWeb(f.plan.Targets):
+	case f.given("size") && f.plan.OnlyPages():
 		return errors.New("--size: a page is as long as its server makes it")
 	case f.search != "" && f.ramp > 0:
 		return errors.New("--ramp: each try of --search is at one rate")
 	}
 	return nil
-}
-
-func isWeb(t load.Target) bool { return t.Address.Network == "http" || t.Address.Network == "https" }
-
-func hasWeb(targets []load.Target) bool { return slices.ContainsFunc(targets, isWeb) }
-
-func onlyWeb(targets []load.Target) bool {
-	return !slices.ContainsFunc(targets, func(t load.Target) bool { return !isWeb(t) })
 }
 
 // pace makes the schedule of an open loop.

@@ -182,7 +182,7 @@ func planText(r *load.Report) string {
 		words[1] = fmt.Sprintf("open loop at %s/s", strconv.FormatFloat(math.Round(10*p.Pace.Rate())/10, 'f', -1, 64))
 	}
 	words = append(words, fmt.Sprintf("%d connections", p.Conns))
-	if !onlyWeb(p.Targets) {
+	if !p.OnlyPages() {
 		words = append(words, fmt.Sprintf("%d bytes", p.Size))
 	}
 	plan := len(words)
