@@ -2,7 +2,6 @@ package capture
 
 import (
 	"bytes"
-	"cmp"
 	"errors"
 	"flag"
 	"fmt"
@@ -434,8 +433,9 @@ func TestSocketGivenAway(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := cmp.Or(raw.Control(func(fd uintptr) { err = unix.Fchown(int(fd), firstUser, firstUser) }), err); err != nil {
-		t.Fatal(err)
+	var given error
+	if err := raw.Control(func(fd uintptr) { given = unix.Fchown(int(fd), firstUser, firstUser) }); err != nil || given != nil {
+		t.Fatal(err, given)
 	}
 	say("after")
 	for name, k := range map[string]struct {
