@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"slices"
 	"strings"
@@ -15,6 +16,7 @@ import (
 
 	"yodel/call"
 	"yodel/engine/process"
+	"yodel/internal/escape"
 )
 
 func main() {
@@ -39,9 +41,40 @@ func run(ctx context.Context, args []string, io std) int {
 	err := root.ExecuteContext(ctx)
 	var silent silentError
 	if err != nil && !errors.As(err, &silent) {
-		fmt.Fprintf(io.err, "yodel: %v\n", err)
+		fmt.Fprintf(io.err, "yodel: %s\n", errorText(err))
 	}
 	return exitStatus(err)
+}
+
+// errorText is what err says, with the names of files escaped that the system quotes as they are.
+func errorText(err error) string {
+	text := err.Error()
+	for _, path := range pathsIn(err) {
+		text = strings.ReplaceAll(text, path, escape.StringN(path, 1000))
+	}
+	return text
+}
+
+// pathsIn returns the names of files that are in what the system says of err.
+func pathsIn(err error) []string {
+	var paths []string
+	switch e := err.(type) {
+	case *fs.PathError:
+		paths = append(paths, e.Path)
+	case *os.LinkError:
+		paths = append(paths, e.Old, e.New)
+	}
+	switch e := err.(type) {
+	case interface{ Unwrap() error }:
+		if inner := e.Unwrap(); inner != nil {
+			paths = append(paths, pathsIn(inner)...)
+		}
+	case interface{ Unwrap() []error }:
+		for _, inner := range e.Unwrap() {
+			paths = append(paths, pathsIn(inner)...)
+		}
+	}
+	return paths
 }
 
 // usageError is a mistake on the command line: exit status 2.

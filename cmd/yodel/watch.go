@@ -10,7 +10,6 @@ import (
 	"os"
 	"os/signal"
 	"runtime"
-	"slices"
 	"syscall"
 	"time"
 
@@ -120,25 +119,6 @@ func (f *watchFlags) start(ctx context.Context, s std, filter watch.Filter, comm
 	}
 	if errors.Is(err, syscall.EPIPE) { // head(1) has seen enough
 		err = nil
-	}
-	return withPathsEscaped(err)
-}
-
-// withPathsEscaped returns an error, or several that were joined, with the names of files
-// escaped that the system quotes as they are.
-func withPathsEscaped(err error) error {
-	switch e := err.(type) {
-	case *fs.PathError:
-		return &fs.PathError{Op: e.Op, Path: escape.StringN(e.Path, 1000), Err: e.Err}
-	case interface{ Unwrap() []error }:
-		all := slices.Clone(e.Unwrap())
-		if errors.Join(all...).Error() != err.Error() { // it says more
-			return err
-		}
-		for i := range all {
-			all[i] = withPathsEscaped(all[i])
-		}
-		return errors.Join(all...)
 	}
 	return err
 }
@@ -329,7 +309,7 @@ func (f *watchFlags) input(ctx context.Context, s std) (io.Reader, *os.File, err
 	}
 	file, err := os.Open(f.read)
 	if err != nil {
-		return nil, nil, fmt.Errorf("--read: %w", withPathsEscaped(err))
+		return nil, nil, fmt.Errorf("--read: %w", err)
 	}
 	if f.follow {
 		return pcap.Follow(ctx, file, 0), file, nil
@@ -412,7 +392,7 @@ func (w *watching) create(flag, path string) (*os.File, error) {
 		return err
 	})
 	if err != nil {
-		return nil, fmt.Errorf("%s: %w", flag, withPathsEscaped(err))
+		return nil, fmt.Errorf("%s: %w", flag, err)
 	}
 	w.closers = append(w.closers, file.Close)
 	if err := w.keepPrivate(file); err != nil {

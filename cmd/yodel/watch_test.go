@@ -154,23 +154,26 @@ func TestWatchLeavesOthersFiles(t *testing.T) {
 }
 
 // The name of a file says nothing to the terminal, not even in an error of the system's.
-func TestWatchEscapesFileNames(t *testing.T) {
+func TestFileNamesAreEscaped(t *testing.T) {
 	t.Parallel()
-	if runtime.GOOS != "linux" {
-		yodeltest.Skip(t, "there is no /dev/full", "run it on Linux")
-	}
+	yodeltest.NeedLinux(t) // it has /dev/full
 	capture, hostile := saveCapture(t, echoCapture(t)), "\x1b[31m\nyodel: all is well"
 	full := filepath.Join(t.TempDir(), hostile)
 	if err := os.Symlink("/dev/full", full); err != nil {
 		t.Fatal(err)
 	}
 	for _, args := range [][]string{
-		{"--read", hostile},
-		{"--read", capture, "--write", filepath.Join("nowhere", hostile)},
-		{"--read", capture, "--html", filepath.Join("nowhere", hostile)},
-		{"--read", capture, "--write", full},
+		{"watch", "--read", hostile},
+		{"watch", "--read", capture, "--write", filepath.Join("nowhere", hostile)},
+		{"watch", "--read", capture, "--html", filepath.Join("nowhere", hostile)},
+		{"watch", "--read", capture, "--write", full},
+		{"story", hostile},
+		{"story", capture, "--html", filepath.Join("nowhere", hostile)},
+		{"load", "compare", hostile, capture},
+		{"call", "--trace", filepath.Join("nowhere", hostile), "localhost", "7"},
+		{"serve", "--trace", filepath.Join("nowhere", hostile), "echo@127.0.0.1:0"},
 	} {
-		r := runYodel(t, "", append([]string{"watch"}, args...)...)
+		r := runYodel(t, "", args...)
 		wantStatus(t, r, 1, `\x1b[31m\nyodel: all is well: no `)
 		if strings.Contains(r.err, "\x1b") || strings.Count(r.err, "\n") != 1 {
 			t.Errorf("%q: %q", args, r.err)
@@ -181,9 +184,7 @@ func TestWatchEscapesFileNames(t *testing.T) {
 // A disk that is full is said once, and of the file that it is about.
 func TestWatchSaysOnceThatADiskIsFull(t *testing.T) {
 	t.Parallel()
-	if runtime.GOOS != "linux" {
-		yodeltest.Skip(t, "there is no /dev/full", "run it on Linux")
-	}
+	yodeltest.NeedLinux(t) // it has /dev/full
 	for _, flag := range []string{"--write", "--html", "--output"} {
 		r := runYodel(t, "", "watch", "--read", saveCapture(t, echoCapture(t)), flag, "/dev/full")
 		wantStatus(t, r, 1)
