@@ -84,12 +84,8 @@ func TestEndings(t *testing.T) {
 			x.open().send(c, 3, psh|ack, 10).send(s, 5, psh|ack, 20).send(c, 6.1, ack, 0)
 		}, story.CannotTell},
 	} {
-		a, b := captures(test.play, nil)
-		one := of(t, tell(t, a, b))
-		if one.Verdict != test.want {
-			t.Errorf("%s: verdict %q (%s) %+v", test.name, one.Verdict, one.Why, one.Parts)
-		}
-		whole(t, one)
+		wantVerdict(t, test.name, test.play, test.want, "")
+		a, _ := captures(test.play, nil)
 		alone := of(t, tell(t, a)) // RST of the other end may be anybody's
 		if strings.HasPrefix(test.name, "both close") && alone.Verdict != story.CannotTell {
 			t.Errorf("%s, seen at the client's end alone: verdict %q (%s)", test.name, alone.Verdict, alone.Why)

@@ -1,6 +1,7 @@
 package story_test
 
 import (
+	"fmt"
 	"slices"
 	"strings"
 	"testing"
@@ -57,12 +58,11 @@ func TestPatience(t *testing.T) {
 			bye(x, 3000.1, 0)
 		}, story.Handler},
 	} {
-		a, b := captures(test.play, nil)
-		one := of(t, tell(t, a, b))
-		if one.Verdict != test.want || test.want == story.CannotTell && !strings.Contains(one.Why, "whose turn it was") {
-			t.Errorf("%s: verdict %q (%s) %+v", test.name, one.Verdict, one.Why, one.Parts)
+		why := ""
+		if test.want == story.CannotTell {
+			why = "whose turn it was"
 		}
-		whole(t, one)
+		wantVerdict(t, test.name, test.play, test.want, why)
 	}
 }
 
@@ -83,10 +83,7 @@ func TestClientsPatience(t *testing.T) {
 			x.send(c, 3000, psh|ack, 10).send(s, 3001.1, psh|ack, 20).close(3003)
 		}, story.Client},
 	} {
-		a, b := captures(test.play, nil)
-		if one := of(t, tell(t, a, b)); one.Verdict != test.want {
-			t.Errorf("%s: verdict %q (%s) %+v", test.name, one.Verdict, one.Why, one.Parts)
-		}
+		wantVerdict(t, test.name, test.play, test.want, "")
 	}
 }
 
@@ -114,12 +111,7 @@ func TestParting(t *testing.T) {
 		{"it still has an answer", play(0, 20), story.Handler, "held"},
 		{"it was slow before, too", play(300, 0), story.Handler, "held"},
 	} {
-		a, b := captures(test.play, nil)
-		one := of(t, tell(t, a, b))
-		if one.Verdict != test.want || !strings.Contains(one.Why, test.why) {
-			t.Errorf("%s: verdict %q (%s) %+v", test.name, one.Verdict, one.Why, one.Parts)
-		}
-		whole(t, one)
+		wantVerdict(t, test.name, test.play, test.want, test.why)
 	}
 }
 
@@ -144,12 +136,11 @@ func TestLateHost(t *testing.T) {
 			x.send(c, 905.1, ack, 0).close(907)
 		}, story.Server},
 	} {
-		a, b := captures(test.play, nil)
-		one := of(t, tell(t, a, b))
-		if one.Verdict != test.want || test.want == story.CannotTell && !strings.Contains(one.Why, "late in the handshake") {
-			t.Errorf("%s: verdict %q (%s) %+v", test.name, one.Verdict, one.Why, one.Parts)
+		why := ""
+		if test.want == story.CannotTell {
+			why = "late in the handshake"
 		}
-		whole(t, one)
+		wantVerdict(t, test.name, test.play, test.want, why)
 	}
 }
 
@@ -168,10 +159,7 @@ func TestLargeSegments(t *testing.T) {
 		}
 	}
 	for mss, want := range map[uint16]story.Verdict{8960: story.Client, 1460: story.Handler} {
-		a, b := captures(play(mss), nil)
-		if one := of(t, tell(t, a, b)); one.Verdict != want {
-			t.Errorf("segments of %d bytes: verdict %q (%s) %+v", mss, one.Verdict, one.Why, one.Parts)
-		}
+		wantVerdict(t, fmt.Sprintf("segments of %d bytes", mss), play(mss), want, "")
 	}
 }
 
@@ -203,11 +191,7 @@ func TestRefusals(t *testing.T) {
 			x.send(c, 0, psh|ack, 10).send(s, 1.1, rst, 0)
 		}, story.CannotTell},
 	} {
-		a, b := captures(test.play, nil)
-		one := of(t, tell(t, a, b))
-		if one.Verdict != test.want || !strings.Contains(one.Why, test.why) {
-			t.Errorf("%s: verdict %q (%s)", test.name, one.Verdict, one.Why)
-		}
+		wantVerdict(t, test.name, test.play, test.want, test.why)
 	}
 }
 
@@ -322,10 +306,7 @@ func TestPaced(t *testing.T) {
 		{"full segments, each acknowledged", play(1448, true), story.Handler},
 		{"short segments", play(500, false), story.Handler},
 	} {
-		a, b := captures(test.play, nil)
-		if one := of(t, tell(t, a, b)); one.Verdict != test.want {
-			t.Errorf("%s: verdict %q (%s) %+v", test.name, one.Verdict, one.Why, one.Parts)
-		}
+		wantVerdict(t, test.name, test.play, test.want, "")
 	}
 }
 

@@ -236,6 +236,18 @@ func of(t *testing.T, stories []*story.Story) *story.Story {
 	return nil
 }
 
+// wantVerdict tells the story of what was played: its verdict, what is in the reason for it, and
+// that its parts are the whole.
+func wantVerdict(t *testing.T, name string, play func(*scene), want story.Verdict, why string) {
+	t.Helper()
+	a, b := captures(play, nil)
+	one := of(t, tell(t, a, b))
+	if one.Verdict != want || !strings.Contains(one.Why, why) {
+		t.Errorf("%s: verdict %q (%s) %+v, want %q", name, one.Verdict, one.Why, one.Parts, want)
+	}
+	whole(t, one)
+}
+
 func TestVerdicts(t *testing.T) {
 	for _, test := range scenes {
 		t.Run(test.name, func(t *testing.T) {
