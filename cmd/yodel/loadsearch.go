@@ -48,10 +48,8 @@ func (l *loading) search(ctx context.Context) error {
 	if err != nil {
 		return usageError{err}
 	}
-	if long := searchTimes * bound.Time(); l.plan.Duration == 0 {
-		l.plan.Duration = max(3*time.Second, long)
-	} else if l.plan.Duration < long {
-		return usagef("--duration %v: too short for --search %v: a server that can't follow falls behind little by little, and %v are needed to see it", l.plan.Duration, bound, long)
+	if err := l.tryFor(bound); err != nil {
+		return err
 	}
 	l.plan.Drain = max(2*bound.Time(), 200*time.Millisecond) // what takes longer has missed it
 	s := &searching{loading: l, Search: load.Search{From: 1000}, bound: bound, arrivals: arrivals}
@@ -64,6 +62,18 @@ func (l *loading) search(ctx context.Context) error {
 		}
 	}
 	return s.found()
+}
+
+// tryFor says how long each try is.
+func (l *loading) tryFor(bound load.Bound) error {
+	long := searchTimes * bound.Time()
+	if l.plan.Duration == 0 {
+		l.plan.Duration = max(3*time.Second, long)
+	}
+	if l.plan.Duration < long {
+		return usagef("--duration %v: too short for --search %v: a server that can't follow falls behind little by little, and %v are needed to see it", l.plan.Duration, bound, long)
+	}
+	return nil
 }
 
 // try makes one run.
